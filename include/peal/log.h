@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Logging: the library hands each line to the handler that the program sets. There is none at first, and then
- * the library is silent: it never prints by itself. */
+/* Logging: the library hands each line to the handler that the program sets. There is none at
+ * first, and then the library is silent: it never prints by itself. */
 #ifndef PEAL_LOG_H
 #define PEAL_LOG_H
 
@@ -8,13 +8,21 @@
 
 PEAL_BEGIN
 
-enum peal_log_level { PEAL_LOG_DEBUG, PEAL_LOG_INFO, PEAL_LOG_WARNING, PEAL_LOG_ERROR, PEAL_LOG_OFF };
+enum peal_log_level {
+    PEAL_LOG_DEBUG,
+    PEAL_LOG_INFO,
+    PEAL_LOG_WARNING,
+    PEAL_LOG_ERROR,
+    PEAL_LOG_OFF
+};
 
-/* Called on whichever thread has something to say; text is one line without its newline, valid for the call. */
+/* Called on whichever thread has something to say; text is one line without its newline, valid for
+ * the call. */
 typedef void (*peal_log_fn)(enum peal_log_level level, const char *text, void *user);
 
-/* Sets the handler (NULL: none) and the least level that reaches it (the default is PEAL_LOG_WARNING). Any thread,
- * but set it before loops run: a line under way may still reach the old handler. */
+/* Sets the handler (NULL: none) and the least level that reaches it (the default is
+ * PEAL_LOG_WARNING). Any thread, but set it before loops run: a line under way may still reach the
+ * old handler. */
 PEAL_API void peal_log_set(peal_log_fn handler, void *user);
 PEAL_API void peal_log_set_level(enum peal_log_level level);
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Signals as events on a loop, through signalfd(2): the callback is ordinary code, not a signal handler.
+/* Signals as events on a loop, through signalfd(2): the callback is ordinary code, not a signal
+ * handler.
  *
- * Opening blocks the signal for the calling thread, so open before other threads are started (they inherit the
- * mask); closing restores what was before.
+ * Opening blocks the signal for the calling thread, so open before other threads are started (they
+ * inherit the mask); closing restores what was before.
  *
- *     static void on_int(struct peal_signal *signal, int number, void *user) { peal_loop_quit(user); }
+ *     static void on_int(struct peal_signal *signal, int number, void *user) {
+ * peal_loop_quit(user); }
  *
  *     struct peal_signal *signal;
  *     peal_signal_open(loop, SIGINT, on_int, loop, &signal);
@@ -22,8 +24,8 @@ struct peal_signal;
 typedef void (*peal_signal_fn)(struct peal_signal *signal, int number, void *user);
 
 /* The loop's thread. Errors: -EINVAL (not a signal that can be caught), -ENOMEM, -EMFILE. */
-PEAL_API PEAL_MUST_USE int peal_signal_open(struct peal_loop *loop, int number, peal_signal_fn fn, void *user,
-                                            struct peal_signal **ret_signal);
+PEAL_API PEAL_MUST_USE int peal_signal_open(struct peal_loop *loop, int number, peal_signal_fn fn,
+                                            void *user, struct peal_signal **ret_signal);
 
 /* NULL is allowed. Returns NULL. A loop that ends closes the signals that it still has. */
 PEAL_API struct peal_signal *peal_signal_close(struct peal_signal *signal);

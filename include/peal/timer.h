@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Timers: a callback on the loop's thread at a moment of the monotonic clock.
  *
- * The storage is the caller's (a field of your own structure), so starting and cancelling allocate nothing
- * and cannot fail. A timer is armed or it is not; start on an armed timer moves it; cancel on one that is not
- * armed does nothing, whether it has fired, was cancelled or was never started. A timer cancelled while due
- * in the same batch does not fire. Resolution is one millisecond; a timer never fires early.
+ * The storage is the caller's (a field of your own structure), so starting and cancelling allocate
+ * nothing and cannot fail. A timer is armed or it is not; start on an armed timer moves it; cancel
+ * on one that is not armed does nothing, whether it has fired, was cancelled or was never started.
+ * A timer cancelled while due in the same batch does not fire. Resolution is one millisecond; a
+ * timer never fires early.
  *
  *     static void tick(struct peal_timer *timer, void *user) { puts("tick"); }
  *
@@ -37,15 +38,17 @@ struct peal_timer {
     uint32_t slot;
 };
 
-/* Makes a timer, not armed. All calls on it: the loop's thread. It must not be armed when the loop ends or its
- * storage goes; a loop that ends disarms the timers it still has. */
-PEAL_API void peal_timer_init(struct peal_timer *timer, struct peal_loop *loop, peal_timer_fn fn, void *user);
+/* Makes a timer, not armed. All calls on it: the loop's thread. It must not be armed when the loop
+ * ends or its storage goes; a loop that ends disarms the timers it still has. */
+PEAL_API void peal_timer_init(struct peal_timer *timer, struct peal_loop *loop, peal_timer_fn fn,
+                              void *user);
 
 /* Cancels, and forgets the loop. NULL and zeroed storage are allowed. */
 PEAL_API void peal_timer_deinit(struct peal_timer *timer);
 
-/* Fires after delay_ms from now (the real clock, not the turn's), then every period_ms, without drift, if that
- * is not 0. Periods that passed while the loop was busy are skipped, not made up for. */
+/* Fires after delay_ms from now (the real clock, not the turn's), then every period_ms, without
+ * drift, if that is not 0. Periods that passed while the loop was busy are skipped, not made up
+ * for. */
 PEAL_API void peal_timer_start(struct peal_timer *timer, uint64_t delay_ms, uint32_t period_ms);
 
 PEAL_API void peal_timer_cancel(struct peal_timer *timer);

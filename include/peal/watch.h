@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A watch: the events of a file descriptor that is not Peal's, on Peal's loop (muduo's Channel). With it
- * libcurl, c-ares, libpq, hiredis and libnats live on the loop.
+/* A watch: the events of a file descriptor that is not Peal's, on Peal's loop (muduo's Channel).
+ * With it libcurl, c-ares, libpq, hiredis and libnats live on the loop.
  *
- * The fd stays the caller's: Peal never reads, writes or closes it. Close the watch before the fd. A watch is
- * level triggered. After peal_watch_close no callback comes, not even one of the batch under way.
+ * The fd stays the caller's: Peal never reads, writes or closes it. Close the watch before the fd.
+ * A watch is level triggered. After peal_watch_close no callback comes, not even one of the batch
+ * under way.
  *
  *     static void ready(struct peal_watch *watch, uint32_t events, void *user) { ... }
  *
@@ -25,22 +26,24 @@ struct peal_watch;
 enum {
     PEAL_READABLE = 1,
     PEAL_WRITABLE = 2,
-    PEAL_HANGUP = 4, /* both sides ended, or the other end of a pipe is gone; reported, never asked for */
-    PEAL_FAULT = 8   /* an error is pending on the fd; reported, never asked for */
+    PEAL_HANGUP =
+        4, /* both sides ended, or the other end of a pipe is gone; reported, never asked for */
+    PEAL_FAULT = 8 /* an error is pending on the fd; reported, never asked for */
 };
 
 typedef void (*peal_watch_fn)(struct peal_watch *watch, uint32_t events, void *user);
 
-/* The loop's thread, as all calls here. Errors: -EINVAL, -ENOMEM, -EPERM (the fd cannot be waited for: a plain
- * file), -EBADF, -EEXIST (the fd is watched already). */
-PEAL_API PEAL_MUST_USE int peal_watch_open(struct peal_loop *loop, int fd, uint32_t events, peal_watch_fn fn,
-                                           void *user, struct peal_watch **ret_watch);
+/* The loop's thread, as all calls here. Errors: -EINVAL, -ENOMEM, -EPERM (the fd cannot be waited
+ * for: a plain file), -EBADF, -EEXIST (the fd is watched already). */
+PEAL_API PEAL_MUST_USE int peal_watch_open(struct peal_loop *loop, int fd, uint32_t events,
+                                           peal_watch_fn fn, void *user,
+                                           struct peal_watch **ret_watch);
 
 /* What to wait for from now on; 0 keeps the watch but reports nothing. */
 PEAL_API PEAL_MUST_USE int peal_watch_set(struct peal_watch *watch, uint32_t events);
 
-/* Detaches now; the memory goes at the end of the turn. NULL is allowed. Returns NULL. A loop that ends closes the
- * watches that it still has. */
+/* Detaches now; the memory goes at the end of the turn. NULL is allowed. Returns NULL. A loop that
+ * ends closes the watches that it still has. */
 PEAL_API struct peal_watch *peal_watch_close(struct peal_watch *watch);
 
 PEAL_API int peal_watch_fd(const struct peal_watch *watch);
