@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The engine: what waits for events and moves bytes. Its interface is shaped like completions,
+ * because readiness can imitate completion cheaply and the reverse is slow. Two engines fit it:
+ * epoll (engine_epoll.c), io_uring (later).
+ *
+ * An io is one fd at an engine. It is a part of its owner's structure (a connection, a listener, a
+ * watch …), and the owner hears of it through its handler, always from inside pl_engine_ops.wait,
+ * never from inside a call down.
+ *
+ * The contract, numbered so that both engines and the tests can cite it:
+ *  E1  recv: after attach with PL_IO_RECV or recv_start, on_recv(io, data, n) comes for n > 0
+ * bytes, then once for 0 (FIN) or a negative errno, after which recv is off. data belongs to the
+ * loop and is valid during the call. At most one bounded read an io a turn. EAGAIN and EINTR never
+ * reach the owner. E2  recv_stop: no on_recv after it until recv_start, with one exception: an
+ * error that is pending on the fd is told (on_recv with a negative errno) even while stopped, so
+ * that a paused reader learns of a reset. E3  send(io, iov, n) returns the bytes taken now, 0 to
+ * all, or a negative errno that ends sending for good. When it took less than all, the io is
+ * blocked: the caller keeps the iov's memory unchanged and calls no send until on_sent(io, n) says
+ * how many more were taken (epoll: 0, meaning "try again") or a negative errno. With PL_SEND_NOW
+ * the memory is not needed after the return (epoll: always so). E4  send_file: as send, from
+ * file_fd at offset. Errors of the file side are told apart: see there. E5  detach(io): no handler
+ * is called any more but on_detached. Returns true if nothing is in flight: the owner may then
+ *      close the fd and free the memory at once; false: on_detached(io) will come. Detach removes
+ * the fd from the kernel's set explicitly, so duplicates of the fd (fork, dup) leave no
+ * registration behind. E6  A stale event is impossible: owners free an io only in the reap phase,
+ * when no event of the batch is left. E7  No condition that the owner cannot clear makes the engine
+ * spin (HUP with reading stopped: the fd is parked out of the set until recv_start or detach). */
+#ifndef PL_ENGINE_H
+#define PL_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct peal_loop;
+struct pl_io;
+
+struct pl_io_handler {
+    void (*on_recv)(struct pl_io *io, const void *data, ssize_t n);
+    void (*on_sent)(struct pl_io *io, ssize_t n);
+    /* fd >= 0: a new socket, the owner's from now on, with its peer's address (size 0: not known);
+     * fd < 0: a negative errno, after which accepting goes on unless the owner stops it. */
+    void (*on_accept)(struct pl_io *io, int fd, const struct sockaddr *peer, socklen_t peer_size);
+    void (*on_connect)(struct pl_io *io,
+                       int error); /* 0 or a negative errno, once for each connect */
+    void (*on_poll)(struct pl_io *io, uint32_t events /* PEAL_READABLE … of peal/watch.h */);
+    void (*on_detached)(struct pl_io *io);
+};
+
+enum pl_io_flag {
+    PL_IO_RECV = 1,    /* receiving is on */
+    PL_IO_SEND = 2,    /* blocked in a send: on_sent is due */
+    PL_IO_ACCEPT = 4,  /* accepting is on */
+    PL_IO_CONNECT = 8, /* on_connect is due */
+    PL_IO_POLL = 16,   /* a watch: the events asked for are in poll_events */
+};
+
+struct pl_io {
+    int fd;
+    uint8_t flags;       /* enum pl_io_flag: what the owner wants */
+    uint8_t poll_events; /* of a watch */
+    uint8_t armed;       /* the engine's own: what the kernel has been told */
+    uint8_t in_flight;   /* the engine's own: operations whose completion has not come */
+    const struct pl_io_handler *handler;
+    struct peal_loop *loop;
+};
+
+enum { PL_SEND_NOW = 1 };
+
+struct pl_engine; /* each engine's own structure */
+
+struct pl_engine_ops {
+    const char *name;
+    int (*new)(struct peal_loop *loop, struct pl_engine **ret_engine);
+    void (*free)(struct pl_engine *engine);
+
+    /* Waits at most timeout_ns (negative: without limit, 0: not at all) and dispatches what came to
+     * the handlers. Returns the number of events dispatched (0 on time-out or EINTR), or a negative
+     * errno. */
+    int (*wait)(struct pl_engine *engine, int64_t timeout_ns);
+
+    /* Ends a wait that is under way, or the next one. Any thread; async-signal-safe. */
+    void (*wake)(struct pl_engine *engine);
+
+    /* Registers io (fd, handler and flags set by the owner: RECV, ACCEPT, POLL or none). 0 or a
+     * negative errno. */
+    int (*attach)(struct pl_engine *engine, struct pl_io *io);
+    bool (*detach)(struct pl_engine *engine, struct pl_io *io);
+
+    /* 0, or a negative errno when the kernel refused to change what it watches. */
+    int (*recv_start)(struct pl_engine *engine, struct pl_io *io);
+    int (*recv_stop)(struct pl_engine *engine, struct pl_io *io);
+
+    /* For an io that is about to end: reads what has already arrived, at most bytes_max, and hands
+     * it to on_recv piece by piece, without waiting and whether recv is on or not; stops early at
+     * FIN, at an error, or when stop_if says so after a piece. FIN and errors are not told. Top
+     * level only (the reap phase). */
+    void (*recv_rest)(struct pl_engine *engine, struct pl_io *io, size_t bytes_max,
+                      bool (*stop_if)(struct pl_io *io));
+
+    ssize_t (*send)(struct pl_engine *engine, struct pl_io *io, const struct iovec *iov,
+                    int iov_count, int flags);
+
+    /* As send, from a file. *ret_file_error: true when the negative result is the file's (EIO, a
+     * file cut short gives -ENODATA), false when it is the socket's. Not for every pair of fds:
+     * -EOPNOTSUPP, then read and send. */
+    ssize_t (*send_file)(struct pl_engine *engine, struct pl_io *io, int file_fd, off_t offset,
+                         size_t size, bool *ret_file_error);
+
+    int (*accept_start)(struct pl_engine *engine, struct pl_io *io);
+    int (*accept_stop)(struct pl_engine *engine, struct pl_io *io);
+
+    /* Begins connecting a socket that is not attached yet, and attaches it. 0: on_connect will
+     * come, also if the kernel connected or refused at once. */
+    int (*connect)(struct pl_engine *engine, struct pl_io *io, const struct sockaddr *address,
+                   socklen_t size);
+
+    /* Sets the events of a watch (io->poll_events) anew. */
+    int (*poll_set)(struct pl_engine *engine, struct pl_io *io, uint8_t events);
+};
+
+extern const struct pl_engine_ops pl_engine_epoll;
+
+/* Connections taken from a listener in one turn, at most: the rest waits for the next, so that
+ * accepting does not starve the connections that there are. */
+enum { PL_ACCEPT_BATCH = 64 };
+
+/* The loop's read buffer: the most that one recv delivers. */
+enum { PL_SCRATCH_BYTES = 64 * 1024 };
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The loop, as the layers above it inside the library see it.
+ *
+ * Everything but the fields marked "any thread" belongs to the loop's thread. The phases of a turn
+ * are jobs: whoever has something to do in flush or reap puts its job on that list, at most one of
+ * the two at a time. */
+#ifndef PL_LOOP_H
+#define PL_LOOP_H
+
+#include <peal/loop.h>
+#include <peal/stats.h>
+
+#include "base/list.h"
+#include "loop/engine.h"
+#include "loop/recorder.h"
+#include "loop/task.h"
+#include "loop/wheel.h"
+#include "sys/sys.h"
+
+/* Something to do in the flush or the reap phase. run is called with the job already off its list.
+ */
+struct pl_job {
+    struct pl_list link;
+    void (*run)(struct pl_job *job);
+};
+
+/* Something that lives on a loop and must be told when the loop ends: a listener, a shard, a
+ * client, a watch. */
+struct pl_resident {
+    struct pl_list link;
+    /* Called once, at top level, with the resident already off the loop's list. It closes what it
+     * has on the loop; jobs that it queues for reap still run, tasks that it posts are still run or
+     * dropped. */
+    void (*on_loop_end)(struct pl_resident *resident);
+};
+
+enum pl_loop_life { PL_LOOP_ALIVE, PL_LOOP_ENDING, PL_LOOP_ENDED };
+
+/* Counters written by one thread and read by any: no lock, no read-modify-write. */
+struct pl_counter {
+    _Atomic uint64_t value;
+};
+static inline void pl_count(struct pl_counter *counter, uint64_t n)
+{
+    atomic_store_explicit(&counter->value,
+                          atomic_load_explicit(&counter->value, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+static inline uint64_t pl_counter_get(const struct pl_counter *counter)
+{
+    return atomic_load_explicit(&counter->value, memory_order_relaxed);
+}
+
+struct pl_loop_counters {
+#define PL_COUNTER_FIELD(name, sentence) struct pl_counter name;
+    PEAL_LOOP_STATS(PL_COUNTER_FIELD)
+#undef PL_COUNTER_FIELD
+};
+
+struct peal_loop {
+    /* hot: touched for each event */
+    const struct pl_engine_ops *ops;
+    struct pl_engine *engine;
+    char *scratch;   /* PL_SCRATCH_BYTES, for the engine's reads */
+    uint64_t now_ns; /* the monotonic clock at the start of the turn's work */
+    struct pl_list flush_jobs;
+    struct pl_list reap_jobs;
+    struct pl_chunk_cache
+        *chunks; /* spare output chunks (src/net/outq.h), NULL until there are any */
+    void (*chunks_free)(
+        struct pl_chunk_cache *chunks); /* how the loop gives them back when it ends */
+
+    struct pl_wheel wheel;
+    struct pl_list residents;
+    struct pl_list deferred; /* peal_loop_defer */
+    uint32_t busy_poll_us;
+    bool in_turn;
+
+    struct pl_loop_counters counters; /* any thread reads */
+    struct pl_recorder recorder;
+
+    /* any thread */
+    struct pl_task_queue tasks;
+    _Atomic bool asleep; /* inside or about to enter a wait that a push must end */
+    _Atomic bool quit;
+    _Atomic uint8_t life; /* enum pl_loop_life */
+    _Atomic uint32_t references;
+    _Atomic uint32_t
+        connections; /* open on this loop: for peal_pool_least and least-connections balance */
+    struct pl_handle_table *handles; /* src/net/handle.h; made with the first connection */
+    void (*handles_free)(struct pl_handle_table *handles);
+    char name[16];
+};
+
+/* Queues a job for this turn's flush or reap (outside of a turn: the next one's). Already queued on
+ * that list: nothing. */
+void pl_loop_flush_later(struct peal_loop *loop, struct pl_job *job);
+void pl_loop_reap_later(struct peal_loop *loop, struct pl_job *job);
+static inline void pl_job_init(struct pl_job *job)
+{
+    pl_list_init(&job->link);
+}
+static inline void pl_job_cancel(struct pl_job *job)
+{
+    pl_list_remove(&job->link);
+}
+
+/* Any thread. Posts an intrusive task; false: the loop has ended and the task is the caller's
+ * still. */
+bool pl_loop_post_task(struct peal_loop *loop, struct pl_task *task);
+
+/* Stops the program with a sentence unless called on the loop's thread. what: the public function's
+ * name. */
+void pl_loop_wrong_thread(const struct peal_loop *loop, const char *what)
+    __attribute__((noreturn, cold));
+extern _Thread_local struct peal_loop
+    *pl_thread_loops; /* the first loop this thread has made: see loop.c */
+bool pl_loop_is_mine(const struct peal_loop *loop);
+static inline void pl_loop_check(const struct peal_loop *loop, const char *what)
+{
+    if (__builtin_expect(!pl_loop_is_mine(loop), 0)) {
+        pl_loop_wrong_thread(loop, what);
+    }
+}
+
+/* Milliseconds of the turn's clock: what timers and activity stamps are in. */
+static inline uint64_t pl_loop_now_ms(const struct peal_loop *loop)
+{
+    return loop->now_ns / 1000000u;
+}
+
+void pl_loop_settle(struct peal_loop *loop, struct pl_resident *resident);
+void pl_loop_leave(struct pl_resident *resident);
+
+#endif
