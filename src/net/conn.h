@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The connection, as src/net sees it. conn.c opens and ends it, conn_input.c and conn_output.c move
+ * its bytes, conn_remote.c serves other threads, conn_limits.c its time-outs, conn_refs.c its
+ * references, machine.c its state. */
+#ifndef PL_CONN_H
+#define PL_CONN_H
+
+#include <peal/conn.h>
+
+#include "base/list.h"
+#include "loop/loop.h"
+#include "net/handle.h"
+#include "net/machine.h"
+#include "net/outq.h"
+
+#include <netinet/in.h>
+
+/* Who a connection was made by: a server's shard or a client. It is told at the two ends of the
+ * open life, on the loop's thread, after the program's own callback. The owner keeps itself alive
+ * until closed was called. Not a slot that users can set. */
+struct pl_conn_owner {
+    enum { PL_OWNER_SHARD, PL_OWNER_CLIENT } kind;
+    void (*closed)(struct pl_conn_owner *owner, struct peal_conn *conn,
+                   const struct peal_close_record *record);
+};
+
+/* Limits with their defaults filled in, shared by the connections of a shard; counted on one thread
+ * only. */
+struct pl_limits {
+    unsigned references;
+    struct peal_conn_limits values;
+};
+int pl_limits_check(const struct peal_conn_limits *limits); /* 0 or -EINVAL */
+struct pl_limits *pl_limits_new(const struct peal_conn_limits *limits);
+struct pl_limits *pl_limits_unref(struct pl_limits *limits);
+
+enum pl_conn_flag {
+    PL_CONN_IN_CALLBACK =
+        1 << 0, /* one of its callbacks is running: output is flushed when it returns */
+    PL_CONN_PEER_FIN = 1 << 1,   /* the peer's end of stream was read */
+    PL_CONN_FIN_WANTED = 1 << 2, /* shutdown was called: FIN when flushed */
+    PL_CONN_FIN_SENT = 1 << 3,
+    PL_CONN_BLOCKED = 1 << 4, /* the engine says on_sent when the kernel takes more */
+    PL_CONN_RECV_ON = 1 << 5, /* what the engine was told last */
+    PL_CONN_HIGH =
+        1 << 6, /* output went above the high mark and has not come down to the low one */
+    PL_CONN_DRAIN_WANTED = 1 << 7,
+    PL_CONN_FAILED =
+        1 << 8, /* broken by the peer or the system: ends in reap, after the rest of its input */
+    PL_CONN_REST = 1 << 9,       /* with FAILED: input may be left in the kernel */
+    PL_CONN_OPENED = 1 << 10,    /* on_open was called: on_close is owed */
+    PL_CONN_RESET = 1 << 11,     /* close the fd with a reset */
+    PL_CONN_HELD = 1 << 12,      /* on the list of closed connections that are still referenced */
+    PL_CONN_DETACHING = 1 << 13, /* waits for the engine's on_detached */
+    PL_CONN_ATTACHED = 1 << 14,
+    PL_CONN_FLUSH_CUT = 1 << 15, /* wrote its share of the turn; the rest is for the next */
+};
+
+/* Bits of peal_conn.remote above the count of bytes that other threads have had accepted and that
+ * have not arrived. */
+#define PL_REMOTE_ENDED (1ull << 63)
+#define PL_REMOTE_BYTES (PL_REMOTE_ENDED - 1)
+
+enum pl_conn_request {
+    PL_REQUEST_SHUTDOWN = 1,
+    PL_REQUEST_CLOSE = 2,
+    PL_REQUEST_ABORT = 4,
+    PL_REQUEST_CAP = 8
+};
+
+struct peal_conn {
+    /* --- the way of a message: first two cache lines */
+    struct pl_io io; /* 32: fd, what the engine is told, loop */
+    const struct peal_conn_ops *ops;
+    void *user;
+    _Atomic uint64_t remote; /* any thread */
+    uint32_t flags;          /* enum pl_conn_flag */
+    uint16_t pauses;
+    _Atomic uint8_t state; /* enum peal_conn_state; written by machine.c only */
+    uint8_t cause;
+    struct peal_buf *input; /* what on_data left; NULL: nothing */
+    struct pl_outq output;
+    uint64_t received;
+    uint64_t accepted; /* without what is still under way from other threads */
+    uint64_t taken;
+    uint64_t active_ms; /* when a byte last moved */
+    struct pl_limits *limits;
+
+    /* --- the rest */
+    struct pl_job job; /* flush or reap */
+    struct peal_timer timer;
+    struct pl_task task; /* hand-over to the loop, later requests of other threads */
+    _Atomic uint32_t references;
+    _Atomic uint8_t requests;   /* enum pl_conn_request; any thread */
+    uint8_t ended_in;           /* the state before CLOSED */
+    struct pl_history history;  /* its last moves */
+    int error;                  /* negative errno of the cause */
+    uint32_t unacked_seen;      /* SIOCOUTQ when last looked */
+    _Atomic size_t output_cap;  /* limits->values.output_bytes_max, for other threads */
+    _Atomic size_t output_seen; /* output.bytes - output.file_bytes, for other threads */
+    uint64_t progress_ms;       /* when the peer last took output */
+    uint64_t taken_seen;        /* taken when last looked */
+    uint64_t discarded;
+    uint64_t opened_ns; /* then closed_ns, once closed */
+    uint64_t id;
+    struct pl_conn_owner *owner;
+    struct pl_list owner_link; /* in the owner's list; then in the list of held connections */
+    struct pl_ref_site *sites; /* conn_refs.c */
+    uint32_t server_number;    /* whose references a drain report counts; 0: a client's */
+    uint8_t peer_size;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } peer;
+};
+
+/* ---- life (conn.c) */
+
+/* A connection in state CONNECTING around a connected socket, with one reference: the creator's,
+ * which pl_conn_open takes over. Any thread. On -ENOMEM (NULL) the fd stays the caller's. */
+struct peal_conn *pl_conn_new(int fd, const struct sockaddr *peer, socklen_t peer_size);
+
+/* Opens it on the loop: attaches, runs on_open, at top level on the loop's thread. The reference
+ * becomes the loop's. limits gets a further reference. On a negative errno nothing was called: the
+ * fd is closed, the connection gone, owner not told. */
+int pl_conn_open(struct peal_conn *conn, struct peal_loop *loop, const struct peal_conn_ops *ops,
+                 void *user, struct pl_limits *limits, struct pl_conn_owner *owner);
+
+/* Gives up a connection that was never opened: closes the fd and frees it. Any thread. */
+void pl_conn_discard(struct peal_conn *conn);
+
+/* Graceful end with the given cause: what peal_conn_close does on the loop's thread. */
+void pl_conn_close_for(struct peal_conn *conn, enum peal_cause cause);
+
+/* Ends at once. error 0 or a negative errno. No callback inside: on_close comes in reap. */
+void pl_conn_break(struct peal_conn *conn, enum peal_cause cause, int error);
+
+/* The socket failed with a negative errno: ends in reap, after what had arrived is shown (G6).
+ * rest: input may be left in the kernel. */
+void pl_conn_fail(struct peal_conn *conn, int error, bool rest);
+
+/* ---- used between the conn_*.c files */
+static inline enum peal_conn_state pl_conn_state(const struct peal_conn *conn)
+{
+    return (enum peal_conn_state)atomic_load_explicit(&conn->state, memory_order_relaxed);
+}
+static inline bool pl_conn_has(const struct peal_conn *conn, uint32_t flag)
+{
+    return (conn->flags & flag) != 0;
+}
+static inline struct peal_conn *pl_conn_of_io(struct pl_io *io)
+{
+    return pl_container(io, struct peal_conn, io);
+}
+void pl_conn_end_output(struct peal_conn *conn); /* nothing is accepted any more; any thread */
+void pl_conn_on_recv(struct pl_io *io, const void *data, ssize_t n);
+void pl_conn_update_recv(struct peal_conn *conn); /* tells the engine whether to read */
+void pl_conn_drop_input(struct peal_conn *conn);
+void pl_conn_on_sent(struct pl_io *io, ssize_t n);
+void pl_conn_flush_soon(
+    struct peal_conn *conn); /* when its callback returns, or in the flush phase */
+void pl_conn_flush_top(struct peal_conn *conn); /* flush, then on_drain if due; top level */
+void pl_conn_enter(struct peal_conn *conn);     /* around each callback of the program */
+void pl_conn_leave(struct peal_conn *conn);
+ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int count,
+                      size_t size); /* loop's thread */
+ssize_t pl_conn_queue_blob(struct peal_conn *conn, struct peal_blob *blob);
+ssize_t pl_conn_remote_send(struct peal_conn *conn, const struct iovec *parts, int count,
+                            size_t size);
+ssize_t pl_conn_remote_blob(struct peal_conn *conn, struct peal_blob *blob);
+void pl_conn_request(struct peal_conn *conn, enum pl_conn_request request);
+void pl_conn_timer_init(struct peal_conn *conn);
+void pl_conn_arm_timer(struct peal_conn *conn); /* after anything that a time-out depends on */
+void pl_conn_hold(struct peal_conn *conn);      /* internal references: without a site */
+void pl_conn_release(struct peal_conn *conn);
+void pl_conn_closed_refs(
+    struct peal_conn *conn); /* reap: drops the loop's reference, notes who holds on */
+size_t pl_refs_held_by_server(uint32_t server_number);
+
+#endif

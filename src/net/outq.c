@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The output queue: a singly linked list of chunks.
+ *
+ * A chunk is a piece of memory that bytes were copied to, a blob that is shared with other
+ * connections, or a range of a file. Small sends gather in the tail chunk until they are written; a
+ * queue that was written out owns nothing, so an idle connection has no output memory.
+ *
+ * Invariants:
+ *  1. bytes is the sum over the chunks of end - begin; file_bytes the same over those of kind FILE;
+ * no chunk is empty.
+ *  2. Bytes of a chunk never move and never change while they are queued, so an engine may point at
+ * them during a send. Appending to the tail chunk writes behind its end only.
+ *  3. An append happens whole or not at all.
+ *
+ * Copy chunks come in one size (16 KiB, the loop keeps spares, so that a message costs no malloc)
+ * and, for larger pieces, in a second of 64 KiB that is not kept. One growing vector was rejected:
+ * it copies what it holds each time it grows, and never gives back the memory of its worst moment.
+ */
+#include "net/outq.h"
+
+#include "base/assert.h"
+#include "loop/loop.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    CHUNK_BYTES = 16 * 1024,     /* with its header */
+    CHUNK_BIG_BYTES = 64 * 1024, /* with its header */
+    SPARES_MAX = 64
+};
+
+#define CHUNK_HEADER   offsetof(struct pl_chunk, data)
+#define CHUNK_ROOM     (CHUNK_BYTES - CHUNK_HEADER)
+#define CHUNK_BIG_ROOM (CHUNK_BIG_BYTES - CHUNK_HEADER)
+
+struct pl_chunk_cache {
+    struct pl_chunk *spares;
+    unsigned count;
+};
+
+static void cache_free(struct pl_chunk_cache *cache)
+{
+    while (cache->spares) {
+        struct pl_chunk *chunk = cache->spares;
+        cache->spares = chunk->next;
+        sys_free(chunk);
+    }
+    sys_free(cache);
+}
+
+static struct pl_chunk *chunk_new(struct peal_loop *loop, size_t room_wanted)
+{
+    struct pl_chunk_cache *cache = loop->chunks;
+    struct pl_chunk *chunk;
+    bool big = room_wanted > CHUNK_ROOM;
+    if (!big && cache && cache->spares) {
+        chunk = cache->spares;
+        cache->spares = chunk->next;
+        cache->count--;
+    } else {
+        chunk = sys_malloc(big ? CHUNK_BIG_BYTES : CHUNK_BYTES);
+        if (!chunk) {
+            return NULL;
+        }
+        chunk->capacity = (uint32_t)(big ? CHUNK_BIG_ROOM : CHUNK_ROOM);
+        chunk->kind = PL_CHUNK_COPY;
+    }
+    chunk->next = NULL;
+    chunk->begin = chunk->end = 0;
+    return chunk;
+}
+
+static void chunk_recycle(struct peal_loop *loop, struct pl_chunk *chunk)
+{
+    struct pl_chunk_cache *cache = loop->chunks;
+    if (chunk->capacity != CHUNK_ROOM || atomic_load(&loop->life) != PL_LOOP_ALIVE) {
+        sys_free(chunk);
+        return;
+    }
+    if (!cache) {
+        cache = loop->chunks = sys_calloc(1, sizeof *cache);
+        loop->chunks_free = cache_free;
+    }
+    if (!cache || cache->count >= SPARES_MAX) {
+        sys_free(chunk);
+        return;
+    }
+    chunk->next = cache->spares;
+    cache->spares = chunk;
+    cache->count++;
+}
+
+static void chunk_free(struct peal_loop *loop, struct pl_chunk *chunk)
+{
+    switch (chunk->kind) {
+    case PL_CHUNK_COPY:
+        chunk_recycle(loop, chunk);
+        return;
+    case PL_CHUNK_BLOB:
+        peal_blob_unref(chunk->blob);
+        break;
+    default:
+        sys_close(chunk->file.fd);
+        break;
+    }
+    sys_free(chunk);
+}
+
+static void link_tail(struct pl_outq *queue, struct pl_chunk *chunk)
+{
+    if (queue->tail) {
+        queue->tail->next = chunk;
+    } else {
+        queue->head = chunk;
+    }
+    queue->tail = chunk;
+}
+
+/* Chunks with room for size bytes, as a chain, or NULL. */
+static struct pl_chunk *chain_new(struct peal_loop *loop, size_t size)
+{
+    struct pl_chunk *first = NULL, **link = &first;
+    for (size_t left = size; left > 0;) {
+        struct pl_chunk *chunk = chunk_new(loop, left);
+        if (!chunk) {
+            while (first) {
+                struct pl_chunk *next = first->next;
+                chunk_recycle(loop, first);
+                first = next;
+            }
+            return NULL;
+        }
+        *link = chunk;
+        link = &chunk->next;
+        left -= left < chunk->capacity ? left : chunk->capacity;
+    }
+    return first;
+}
+
+static size_t tail_room(const struct pl_outq *queue)
+{
+    const struct pl_chunk *tail = queue->tail;
+    return tail && tail->kind == PL_CHUNK_COPY ? tail->capacity - tail->end : 0;
+}
+
+int pl_outq_append(struct pl_outq *queue, struct peal_loop *loop, const struct iovec *parts,
+                   int count, size_t size, size_t skip)
+{
+    size_t room = tail_room(queue);
+    struct pl_chunk *chain = NULL;
+    if (size > room) {
+        chain = chain_new(loop, size - room);
+        if (!chain) {
+            return -ENOMEM;
+        }
+    }
+    struct pl_chunk *into = room ? queue->tail : chain;
+    for (int i = 0; i < count; i++) {
+        const unsigned char *from = parts[i].iov_base;
+        size_t left = parts[i].iov_len;
+        size_t skipped = skip < left ? skip : left;
+        skip -= skipped;
+        from += skipped;
+        left -= skipped;
+        while (left > 0) {
+            if (into->end == into->capacity) {
+                into = into == queue->tail ? chain : into->next;
+            }
+            size_t piece = into->capacity - into->end;
+            piece = piece < left ? piece : left;
+            memcpy(into->data + into->end, from, piece);
+            into->end += piece;
+            from += piece;
+            left -= piece;
+        }
+    }
+    while (chain) {
+        struct pl_chunk *next = chain->next;
+        chain->next = NULL;
+        link_tail(queue, chain);
+        chain = next;
+    }
+    queue->bytes += size;
+    return 0;
+}
+
+static struct pl_chunk *small_chunk(uint8_t kind, size_t begin, size_t end)
+{
+    struct pl_chunk *chunk = sys_malloc(sizeof *chunk);
+    if (chunk) {
+        *chunk = (struct pl_chunk){.kind = kind, .begin = begin, .end = end};
+    }
+    return chunk;
+}
+
+int pl_outq_append_blob(struct pl_outq *queue, struct peal_blob *blob, size_t skip)
+{
+    struct pl_chunk *chunk = small_chunk(PL_CHUNK_BLOB, skip, peal_blob_size(blob));
+    if (!chunk) {
+        return -ENOMEM;
+    }
+    chunk->blob = peal_blob_ref(blob);
+    link_tail(queue, chunk);
+    queue->bytes += chunk->end - chunk->begin;
+    return 0;
+}
+
+int pl_outq_append_file(struct pl_outq *queue, int fd, off_t offset, size_t size)
+{
+    struct pl_chunk *chunk = small_chunk(PL_CHUNK_FILE, 0, size);
+    if (!chunk) {
+        return -ENOMEM;
+    }
+    chunk->file.fd = fd;
+    chunk->file.offset = offset;
+    link_tail(queue, chunk);
+    queue->bytes += size;
+    queue->file_bytes += size;
+    return 0;
+}
+
+int pl_outq_gather(const struct pl_outq *queue, struct iovec *iov, int iov_max, size_t *ret_size)
+{
+    int count = 0;
+    size_t size = 0;
+    for (struct pl_chunk *chunk = queue->head;
+         chunk && count < iov_max && chunk->kind != PL_CHUNK_FILE; chunk = chunk->next) {
+        const unsigned char *base =
+            chunk->kind == PL_CHUNK_COPY ? chunk->data : peal_blob_data(chunk->blob);
+        iov[count].iov_base = (void *)(uintptr_t)(base + chunk->begin);
+        iov[count].iov_len = chunk->end - chunk->begin;
+        size += iov[count].iov_len;
+        count++;
+    }
+    *ret_size = size;
+    return count;
+}
+
+void pl_outq_consume(struct pl_outq *queue, struct peal_loop *loop, size_t n)
+{
+    pl_assert(n <= queue->bytes);
+    queue->bytes -= n;
+    while (n > 0) {
+        struct pl_chunk *chunk = queue->head;
+        size_t piece = chunk->end - chunk->begin;
+        piece = piece < n ? piece : n;
+        chunk->begin += piece;
+        n -= piece;
+        if (chunk->kind == PL_CHUNK_FILE) {
+            queue->file_bytes -= piece;
+        }
+        if (chunk->begin == chunk->end) {
+            queue->head = chunk->next;
+            if (!queue->head) {
+                queue->tail = NULL;
+            }
+            chunk_free(loop, chunk);
+        }
+    }
+}
+
+ssize_t pl_outq_read_file(struct pl_outq *queue, struct peal_loop *loop)
+{
+    struct pl_chunk *file = queue->head;
+    pl_assert(file && file->kind == PL_CHUNK_FILE);
+    size_t want = file->end - file->begin;
+    struct pl_chunk *copy = chunk_new(loop, CHUNK_BIG_ROOM);
+    if (!copy) {
+        return -ENOMEM;
+    }
+    want = want < copy->capacity ? want : copy->capacity;
+    ssize_t n = sys_pread(file->file.fd, copy->data, want, file->file.offset + (off_t)file->begin);
+    if (n <= 0) {
+        chunk_recycle(loop, copy);
+        return n == 0 ? -ENODATA : n;
+    }
+    copy->end = (size_t)n;
+    file->begin += (size_t)n;
+    queue->file_bytes -= (size_t)n;
+    copy->next = file;
+    queue->head = copy;
+    if (file->begin == file->end) { /* the file is all in memory now */
+        copy->next = file->next;
+        if (queue->tail == file) {
+            queue->tail = copy;
+        }
+        chunk_free(loop, file);
+    }
+    return n;
+}
+
+void pl_outq_clear(struct pl_outq *queue, struct peal_loop *loop)
+{
+    while (queue->head) {
+        struct pl_chunk *chunk = queue->head;
+        queue->head = chunk->next;
+        chunk_free(loop, chunk);
+    }
+    *queue = (struct pl_outq){0};
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The output queue of a connection: bytes that were accepted and that the kernel has not taken. */
+#ifndef PL_OUTQ_H
+#define PL_OUTQ_H
+
+#include <peal/blob.h>
+
+#include <sys/uio.h>
+
+struct peal_loop;
+
+enum pl_chunk_kind { PL_CHUNK_COPY, PL_CHUNK_BLOB, PL_CHUNK_FILE };
+
+struct pl_chunk {
+    struct pl_chunk *next;
+    uint8_t kind;
+    uint32_t capacity; /* COPY: bytes of data[] */
+    size_t begin,
+        end; /* COPY: in data[]; BLOB: in the blob; FILE: begin and end counted from offset */
+    union {
+        struct peal_blob *blob;
+        struct {
+            off_t offset;
+            int fd;
+        } file;
+        unsigned char data[8]; /* COPY: capacity bytes, the allocation goes on */
+    };
+};
+
+struct pl_outq {
+    struct pl_chunk *head, *tail;
+    size_t bytes;      /* all that is queued */
+    size_t file_bytes; /* of those, in files: they take no memory */
+};
+
+static inline bool pl_outq_is_empty(const struct pl_outq *queue)
+{
+    return queue->head == NULL;
+}
+
+/* Each is all or nothing: 0, or -ENOMEM with the queue as it was. The loop lends spare chunks; its
+ * thread. */
+int pl_outq_append(
+    struct pl_outq *queue, struct peal_loop *loop, const struct iovec *parts, int count,
+    size_t size, size_t skip); /* leaves out the first skip bytes of parts; size is what remains */
+int pl_outq_append_blob(struct pl_outq *queue, struct peal_blob *blob,
+                        size_t skip); /* takes its own reference */
+int pl_outq_append_file(struct pl_outq *queue, int fd, off_t offset,
+                        size_t size); /* on success fd is the queue's */
+
+/* Fills iov with the memory at the head, up to the first file; returns how many were filled.
+ * *ret_size: their bytes. */
+int pl_outq_gather(const struct pl_outq *queue, struct iovec *iov, int iov_max, size_t *ret_size);
+
+/* Drops n bytes at the head: the kernel took them. */
+void pl_outq_consume(struct pl_outq *queue, struct peal_loop *loop, size_t n);
+
+/* Moves up to a chunk of the file at the head into memory, for sockets and files that sendfile(2)
+ * does not know. Returns bytes moved, -ENOMEM, or the file's error; -ENODATA if the file ends
+ * early. */
+ssize_t pl_outq_read_file(struct pl_outq *queue, struct peal_loop *loop);
+
+void pl_outq_clear(struct pl_outq *queue, struct peal_loop *loop);
+
+#endif
