@@ -26,7 +26,7 @@
 
 #define NAME(name) [name] = #name
 static const char *const names[ERRNO_MAX] = {
-    "0",
+    [0] = "0",
     NAME(EPERM),
     NAME(ENOENT),
     NAME(ESRCH),
