@@ -26,7 +26,7 @@
 
 #include "sys/sys.h"
 
-#define WHY_BRACKETS "an IPv6 address must be in brackets, with the port behind them: [::1]:80"
+#define WHY_BRACKETS "there is more than one colon; an IPv6 address must be in brackets: [::1]:80"
 #define WHY_PORT     "the port must be a decimal number from 0 to 65535 without leading zeros"
 #define WHY_NO_PORT  "the port is missing: it follows a colon, as in 127.0.0.1:80 or [::1]:80"
 #define WHY_IPV4                                                                                   \
@@ -469,14 +469,14 @@ static int split(struct range text, struct range *ret_host, uint16_t *ret_port,
     }
     bool marked;
     struct range host = cut(&text, ':', &marked);
+    if (memchr(text.begin, ':', range_size(text))) {
+        return fail(WHY_BRACKETS, ret_why);
+    }
     if (range_size(host) == 0) {
         return fail("the host is missing: example.org:80", ret_why);
     }
     if (!marked) {
         return fail("the port is missing: it follows a colon, as in example.org:80", ret_why);
-    }
-    if (memchr(text.begin, ':', range_size(text))) {
-        return fail(WHY_BRACKETS, ret_why);
     }
     if (range_size(host) > 253 + (host.end[-1] == '.')) {
         return fail("the name of a host has at most 253 bytes", ret_why);
