@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The front door. Meson builds; the scripts check; this file says what there is.
+# BUILD names another build folder, ARGS goes to the program that a target runs.
+BUILD ?= build
+ARGS ?=
+PREFIX ?= /usr/local
+
+.PHONY: help build run test test-long bench check format install clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'Peal: event-driven TCP in C, one loop a thread.'
+	@echo
+	@echo '  make build      build the library, the program (build/peal) and the examples'
+	@echo '  make run        build, then watch connections end in every way there is (peal demo)'
+	@echo '  make test       the quick honest whole: every test, every check'
+	@echo '  make test-long  the rest: sanitizers, valgrind, clang; takes its time'
+	@echo '  make check      only the checks: format, lint, lengths, layers, symbols, headers, docs'
+	@echo '  make bench      a server and a load on this machine; figures, no verdict'
+	@echo '  make format     let clang-format have its way'
+	@echo '  make install    install below PREFIX=$(PREFIX)'
+	@echo '  make clean      remove what was built'
+	@echo
+	@echo 'What is missing from Debian'\''s packages is installed first, with root or sudo.'
+
+build:
+	@scripts/setup.sh build
+	@scripts/build.sh $(BUILD)
+
+run: build
+	@$(BUILD)/peal demo $(ARGS)
+
+test:
+	@scripts/setup.sh test
+	@scripts/test.sh $(BUILD)
+
+test-long:
+	@scripts/setup.sh long
+	@scripts/test-long.sh
+
+check:
+	@scripts/setup.sh test
+	@scripts/build.sh $(BUILD)
+	@scripts/check.sh $(BUILD)
+
+bench: build
+	@scripts/bench.sh $(BUILD) $(ARGS)
+
+format:
+	@scripts/setup.sh test
+	@scripts/check-format.sh --fix
+
+install: build
+	@scripts/install.sh $(BUILD) $(PREFIX)
+
+clean:
+	rm -rf build build-*/
