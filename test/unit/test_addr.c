@@ -178,127 +178,131 @@ static void test_meaning(void **state)
     assert_int_equal(peal_addr_fd(&addr), -1);
     assert_int_equal(peal_addr_set_port(&addr, 65534), 0);
     assert_text(&addr, "0.0.0.0:65534");
+    addr = parsed("[::1]:1");
+    assert_int_equal(peal_addr_set_port(&addr, 2), 0);
+    assert_text(&addr, "[::1]:2");
 }
 
 /* ---- text that is none */
 
+static const struct {
+    const char *text, *why; /* a part of the sentence */
+} bad_texts[] = {
+    {NULL, "missing"},
+    {"", "missing"},
+    {"80", "port is missing"},
+    {"127.0.0.1", "port is missing"},
+    {"localhost", "port is missing"},
+    {"localhost:80", "names are not resolved"},
+    {" 127.0.0.1:80", "neither an address"},
+    {"127.0.0.1 :80", "neither an address"},
+    {"127.0.0.1:80 ", "the port must be"},
+    {"127.0.0.1:80\n", "the port must be"},
+    {"127.0.0.1: 80", "the port must be"},
+    {"127.0.0.1:", "the port must be"},
+    {":", "the port must be"},
+    {"*:", "the port must be"},
+    {"*", "port is missing"},
+    {"**:80", "neither an address"},
+    {"127.0.0.1:+80", "the port must be"},
+    {"127.0.0.1:-1", "the port must be"},
+    {"127.0.0.1:080", "the port must be"},
+    {"127.0.0.1:00", "the port must be"},
+    {"127.0.0.1:0x50", "the port must be"},
+    {"127.0.0.1:65536", "the port must be"},
+    {"127.0.0.1:4294967376", "the port must be"},
+    {"127.0.0.1:18446744073709551696", "the port must be"},
+    {"127.0.0.1:http", "the port must be"},
+    {"127.0.0.1:80:90", "brackets"},
+    {"127.1:80", "four decimal numbers"},
+    {"1:80", "four decimal numbers"},
+    {"2130706433:80", "four decimal numbers"},
+    {"0x7f.0.0.1:80", "neither an address"},
+    {"127.0.0.01:80", "four decimal numbers"},
+    {"0177.0.0.1:80", "four decimal numbers"},
+    {"127.0.0.256:80", "four decimal numbers"},
+    {"127.0.0:80", "four decimal numbers"},
+    {"127.0.0.:80", "four decimal numbers"},
+    {".0.0.1:80", "four decimal numbers"},
+    {"1.2.3.4.5:80", "four decimal numbers"},
+    {"1.2.3.4.:80", "four decimal numbers"},
+    {"...:80", "four decimal numbers"},
+    {"::1:80", "brackets"},
+    {"::", "brackets"},
+    {"fe80::1:80", "brackets"},
+    {"[::1]", "port is missing"},
+    {"[::1]80", "after the closing bracket"},
+    {"[::1]:", "the port must be"},
+    {"[::1]:80x", "the port must be"},
+    {"[::1]:80:80", "the port must be"},
+    {"[::1:80", "closing bracket"},
+    {"[", "closing bracket"},
+    {"[]:80", "not an IPv6"},
+    {"[:]:80", "not an IPv6"},
+    {"[:::]:80", "not an IPv6"},
+    {"[:1]:80", "not an IPv6"},
+    {"[1:]:80", "not an IPv6"},
+    {"[1:::2]:80", "not an IPv6"},
+    {"[1::2::3]:80", "not an IPv6"},
+    {"[::1::]:80", "not an IPv6"},
+    {"[12345::]:80", "not an IPv6"},
+    {"[g::]:80", "not an IPv6"},
+    {"[1:2:3:4:5:6:7]:80", "not an IPv6"},
+    {"[1:2:3:4:5:6:7:8:9]:80", "not an IPv6"},
+    {"[1:2:3:4:5:6:7:8::]:80", "not an IPv6"},
+    {"[::1:2:3:4:5:6:7:8]:80", "not an IPv6"},
+    {"[1:2:3:4:5:6:7:1.2.3.4]:80", "not an IPv6"},
+    {"[1:2:3:4:5:1.2.3.4]:80", "not an IPv6"},
+    {"[::1.2.3.4:5]:80", "not an IPv6"},
+    {"[::1.2.3]:80", "not an IPv6"},
+    {"[::01.2.3.4]:80", "not an IPv6"},
+    {"[1.2.3.4]:80", "not an IPv6"},
+    {"[ ::1]:80", "not an IPv6"},
+    {"[localhost]:80", "not an IPv6"},
+    {"[fe80::1%]:80", "scope after %"},
+    {"[fe80::1%0]:80", "scope after %"},
+    {"[fe80::1%01]:80", "scope after %"},
+    {"[fe80::1%4294967296]:80", "scope after %"},
+    {"[fe80::1%99999999999999]:80", "scope after %"},
+    {"[fe80::1%0123456789abcdef]:80", "scope after %"},
+    {"[::1%lo]:80", "only a link-local"},
+    {"[ff05::1%lo]:80", "only a link-local"},
+    {"unix", "port is missing"},
+    {"unix:", "name is missing"},
+    {"unix:@", "name is missing"},
+    {"unix:" LONG_107 "8", "at most 107"},
+    {"unix:@" LONG_107 "8", "at most 107"},
+    {"unix:a\\b", "backslash"},
+    {"unix:a\\x4", "backslash"},
+    {"unix:a\\x4g", "backslash"},
+    {"unix:a\\xg4", "backslash"},
+    {"unix:a\\", "backslash"},
+    {"unix:a\\x00b", "zero byte"},
+    {"unix:\\x00name", "zero byte"},
+    {"UNIX:/a", "neither an address"},
+    {"fd:", "fd: is followed"},
+    {"fd:-1", "fd: is followed"},
+    {"fd:03", "fd: is followed"},
+    {"fd:3 ", "fd: is followed"},
+    {"fd:2147483648", "fd: is followed"},
+    {"fd:3:4", "fd: is followed"},
+};
+
 static void test_bad_texts(void **state)
 {
     (void)state;
-    static const struct {
-        const char *text, *why; /* a part of the sentence */
-    } rows[] = {
-        {NULL, "missing"},
-        {"", "missing"},
-        {"80", "port is missing"},
-        {"127.0.0.1", "port is missing"},
-        {"localhost", "port is missing"},
-        {"localhost:80", "names are not resolved"},
-        {" 127.0.0.1:80", "neither an address"},
-        {"127.0.0.1 :80", "neither an address"},
-        {"127.0.0.1:80 ", "the port must be"},
-        {"127.0.0.1:80\n", "the port must be"},
-        {"127.0.0.1: 80", "the port must be"},
-        {"127.0.0.1:", "the port must be"},
-        {":", "the port must be"},
-        {"*:", "the port must be"},
-        {"*", "port is missing"},
-        {"**:80", "neither an address"},
-        {"127.0.0.1:+80", "the port must be"},
-        {"127.0.0.1:-1", "the port must be"},
-        {"127.0.0.1:080", "the port must be"},
-        {"127.0.0.1:00", "the port must be"},
-        {"127.0.0.1:0x50", "the port must be"},
-        {"127.0.0.1:65536", "the port must be"},
-        {"127.0.0.1:4294967376", "the port must be"},
-        {"127.0.0.1:18446744073709551696", "the port must be"},
-        {"127.0.0.1:http", "the port must be"},
-        {"127.0.0.1:80:90", "brackets"},
-        {"127.1:80", "four decimal numbers"},
-        {"1:80", "four decimal numbers"},
-        {"2130706433:80", "four decimal numbers"},
-        {"0x7f.0.0.1:80", "neither an address"},
-        {"127.0.0.01:80", "four decimal numbers"},
-        {"0177.0.0.1:80", "four decimal numbers"},
-        {"127.0.0.256:80", "four decimal numbers"},
-        {"127.0.0:80", "four decimal numbers"},
-        {"127.0.0.:80", "four decimal numbers"},
-        {".0.0.1:80", "four decimal numbers"},
-        {"1.2.3.4.5:80", "four decimal numbers"},
-        {"1.2.3.4.:80", "four decimal numbers"},
-        {"...:80", "four decimal numbers"},
-        {"::1:80", "brackets"},
-        {"::", "brackets"},
-        {"fe80::1:80", "brackets"},
-        {"[::1]", "port is missing"},
-        {"[::1]80", "after the closing bracket"},
-        {"[::1]:", "the port must be"},
-        {"[::1]:80x", "the port must be"},
-        {"[::1]:80:80", "the port must be"},
-        {"[::1:80", "closing bracket"},
-        {"[", "closing bracket"},
-        {"[]:80", "not an IPv6"},
-        {"[:]:80", "not an IPv6"},
-        {"[:::]:80", "not an IPv6"},
-        {"[:1]:80", "not an IPv6"},
-        {"[1:]:80", "not an IPv6"},
-        {"[1:::2]:80", "not an IPv6"},
-        {"[1::2::3]:80", "not an IPv6"},
-        {"[::1::]:80", "not an IPv6"},
-        {"[12345::]:80", "not an IPv6"},
-        {"[g::]:80", "not an IPv6"},
-        {"[1:2:3:4:5:6:7]:80", "not an IPv6"},
-        {"[1:2:3:4:5:6:7:8:9]:80", "not an IPv6"},
-        {"[1:2:3:4:5:6:7:8::]:80", "not an IPv6"},
-        {"[::1:2:3:4:5:6:7:8]:80", "not an IPv6"},
-        {"[1:2:3:4:5:6:7:1.2.3.4]:80", "not an IPv6"},
-        {"[1:2:3:4:5:1.2.3.4]:80", "not an IPv6"},
-        {"[::1.2.3.4:5]:80", "not an IPv6"},
-        {"[::1.2.3]:80", "not an IPv6"},
-        {"[::01.2.3.4]:80", "not an IPv6"},
-        {"[1.2.3.4]:80", "not an IPv6"},
-        {"[ ::1]:80", "not an IPv6"},
-        {"[localhost]:80", "not an IPv6"},
-        {"[fe80::1%]:80", "scope after %"},
-        {"[fe80::1%0]:80", "scope after %"},
-        {"[fe80::1%01]:80", "scope after %"},
-        {"[fe80::1%4294967296]:80", "scope after %"},
-        {"[fe80::1%99999999999999]:80", "scope after %"},
-        {"[fe80::1%0123456789abcdef]:80", "scope after %"},
-        {"[::1%lo]:80", "only a link-local"},
-        {"[ff05::1%lo]:80", "only a link-local"},
-        {"unix", "port is missing"},
-        {"unix:", "name is missing"},
-        {"unix:@", "name is missing"},
-        {"unix:" LONG_107 "8", "at most 107"},
-        {"unix:@" LONG_107 "8", "at most 107"},
-        {"unix:a\\b", "backslash"},
-        {"unix:a\\x4", "backslash"},
-        {"unix:a\\x4g", "backslash"},
-        {"unix:a\\xg4", "backslash"},
-        {"unix:a\\", "backslash"},
-        {"unix:a\\x00b", "zero byte"},
-        {"unix:\\x00name", "zero byte"},
-        {"UNIX:/a", "neither an address"},
-        {"fd:", "fd: is followed"},
-        {"fd:-1", "fd: is followed"},
-        {"fd:03", "fd: is followed"},
-        {"fd:3 ", "fd: is followed"},
-        {"fd:2147483648", "fd: is followed"},
-        {"fd:3:4", "fd: is followed"},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    for (size_t i = 0; i < sizeof bad_texts / sizeof bad_texts[0]; i++) {
         struct peal_addr addr, untouched;
         memset(&addr, 0x5a, sizeof addr);
         memset(&untouched, 0x5a, sizeof untouched);
         const char *why = NULL;
-        assert_int_equal(peal_addr_parse(rows[i].text, &addr, &why), -EINVAL);
+        assert_int_equal(peal_addr_parse(bad_texts[i].text, &addr, &why), -EINVAL);
         assert_non_null(why);
-        if (!strstr(why, rows[i].why)) {
-            fail_msg("%s: %s", rows[i].text, why);
+        if (!strstr(why, bad_texts[i].why)) {
+            fail_msg("%s: %s", bad_texts[i].text, why);
         }
         assert_memory_equal(&addr, &untouched, sizeof addr);
-        assert_int_equal(peal_addr_parse(rows[i].text, &addr, NULL), -EINVAL);
+        assert_int_equal(peal_addr_parse(bad_texts[i].text, &addr, NULL), -EINVAL);
     }
     struct peal_addr addr;
     const char *why = NULL;
@@ -466,6 +470,9 @@ static void test_format_without_room(void **state)
     assert_text(&none, "none");
     assert_int_equal(peal_addr_kind(&none), PEAL_ADDR_NONE);
     assert_int_equal(peal_addr_fd(&none), -1);
+    assert_true(peal_addr_equal(&none, &(struct peal_addr){0}));
+    assert_false(peal_addr_equal(&none, &addr));
+    assert_false(peal_addr_is_loopback(&none) || peal_addr_is_any(&none));
 }
 
 /* ---- comparing and asking */
