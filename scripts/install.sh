@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Installs a build folder below a prefix: scripts/install.sh BUILD PREFIX. DESTDIR is obeyed.
+set -eu
+cd "$(dirname "$0")/.."
+meson configure "$1" -Dprefix="$2" >/dev/null
+meson install -C "$1" --quiet
+if [[ -z ${DESTDIR:-} ]] && ((EUID == 0)); then
+    ldconfig
+fi

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The long tests: scripts/test-long.sh [asan|tsan|clang|valgrind]... (without an argument, all).
+#
+#   asan      gcc's address, undefined-behaviour and leak sanitizers
+#   tsan      gcc's thread sanitizer
+#   clang     built with clang, warnings as errors
+#   valgrind  memcheck on the tests of unit, net and hazards; an fd left open is a failure too
+#
+# Each runs every test (valgrind: those it can run in time) and, where it makes sense, the demo.
+set -u
+cd "$(dirname "$0")/.."
+if (($# == 0)); then
+    set -- asan tsan clang valgrind
+fi
+runs=()
+
+# A thread sanitizer needs its shadow where the kernel's randomised layout may put something else.
+calm=()
+if setarch -R true 2>/dev/null; then
+    calm=(setarch -R)
+fi
+
+# suite NAME FOLDER MESON-TEST-OPTION...: runs the tests of a folder that is built.
+suite()
+{
+    local name=$1 folder=$2
+    shift 2
+    rm -f "$folder/meson-logs/$name.json"
+    "${calm[@]}" meson test -C "$folder" --no-rebuild --logbase "$name" "$@" </dev/null |
+        grep -E '^ *[0-9]+/[0-9]+ ' || true
+    runs+=("meson:$name=$folder/meson-logs/$name.json")
+}
+
+# Sanitizers of the demo's own process: the same options as those of the tests.
+demo()
+{
+    local name=$1 folder=$2 status
+    echo "$name: peal demo"
+    ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+        TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 \
+        "${calm[@]}" "$folder/peal" demo </dev/null >"$folder/demo.log" 2>&1
+    status=$?
+    if ((status != 0)); then
+        tail -n 60 "$folder/demo.log" | sed 's/^/    /'
+    fi
+    runs+=("case:$name-demo=$status")
+}
+
+# build NAME FOLDER OPTION...
+build()
+{
+    local name=$1 folder=$2
+    shift 2
+    echo "$name: building $folder"
+    if ! scripts/build.sh "$folder" "$@"; then
+        runs+=("case:$name-build=1")
+        return 1
+    fi
+}
+
+open_fds()
+{
+    # Of each program's log: an fd that was open at exit and not handed down by the parent.
+    awk '/^==[0-9]+== Open /{what=$0; getline; if ($0 !~ /inherited from parent/) print FILENAME": "what}' \
+        build/valgrind.*.log 2>/dev/null
+}
+
+for which in "$@"; do
+    case $which in
+    asan)
+        if build asan build-asan -Db_sanitize=address,undefined -Db_lundef=false; then
+            suite asan build-asan --timeout-multiplier 2
+            demo asan build-asan
+        fi
+        ;;
+    tsan)
+        if build tsan build-tsan -Db_sanitize=thread -Db_lundef=false; then
+            suite tsan build-tsan --timeout-multiplier 2
+            demo tsan build-tsan
+        fi
+        ;;
+    clang)
+        if CC=clang build clang build-clang; then
+            suite clang build-clang
+            demo clang build-clang
+        fi
+        ;;
+    valgrind)
+        if build valgrind build; then
+            rm -f build/valgrind.*.log
+            suite valgrind build --timeout-multiplier 20 --suite unit --suite net --suite hazards \
+                --wrapper "valgrind --quiet --track-fds=yes --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=99 --log-file=$PWD/build/valgrind.%p.log"
+            left=$(open_fds)
+            if [[ -n $left ]]; then
+                echo "valgrind: fds left open at exit:"
+                echo "$left" | sed 's/^/    /'
+            fi
+            for log in build/valgrind.*.log; do
+                if grep -q 'ERROR SUMMARY\|definitely lost\|Invalid\|uninitialised' "$log" 2>/dev/null; then
+                    echo "$log:"
+                    head -n 60 "$log" | sed 's/^/    /'
+                fi
+            done
+            runs+=("case:valgrind-fds=$([[ -z $left ]] && echo 0 || echo 1)")
+        fi
+        ;;
+    *)
+        echo "test-long: '$which' is none of asan, tsan, clang, valgrind." >&2
+        exit 2
+        ;;
+    esac
+done
+scripts/count.py "${runs[@]}"
