@@ -4,6 +4,9 @@
 #
 #   scripts/setup.sh build | test | long     (each includes the ones before it)
 #
+# What only makes tests say "skipped" when it is not there is wanted, not needed: if it cannot be
+# installed, that is said in one line and everything goes on.
+#
 # What is there is found by looking for one file or command of each package, because asking the
 # package manager takes longer than an incremental build. As root, or with a sudo that asks no
 # password, apt-get does the rest; otherwise the one command to type is printed.
@@ -18,27 +21,39 @@ build | test | long) ;;
     ;;
 esac
 
-missing=()
+needed=()
+wanted=()
 
-# need PACKAGE COMMAND-OR-FILE...: any one of them shows that the package is there.
-need()
+# there COMMAND-OR-FILE...: any one of them shows that a package is there.
+there()
 {
-    local package=$1 sign
-    shift
+    local sign
     for sign in "$@"; do
         if [[ $sign == /* ]]; then
             if [[ -e $sign ]]; then
-                return
+                return 0
             fi
         elif command -v "$sign" >/dev/null 2>&1; then
-            return
+            return 0
         fi
     done
-    missing+=("$package")
+    return 1
+}
+
+# need PACKAGE SIGN..., want PACKAGE SIGN...
+need()
+{
+    there "${@:2}" || needed+=("$1")
+}
+
+want()
+{
+    there "${@:2}" || wanted+=("$1")
 }
 
 PATH=$PATH:/usr/sbin:/sbin
 
+need make make
 need gcc gcc
 need libc6-dev /usr/include/stdio.h
 need meson meson
@@ -53,13 +68,13 @@ if [[ $purpose != build ]]; then
     need clang-format clang-format
     need cppcheck cppcheck
     need binutils nm
-    need netcat-openbsd nc
-    need socat socat
-    need curl curl
-    need haproxy haproxy
-    need strace strace
-    need busybox busybox
-    need procps ps
+    want netcat-openbsd nc
+    want socat socat
+    want curl curl
+    want haproxy haproxy
+    want strace strace
+    want busybox busybox
+    want procps ps
 fi
 
 if [[ $purpose == long ]]; then
@@ -69,22 +84,31 @@ if [[ $purpose == long ]]; then
     need libclang-rt-14-dev /usr/lib/llvm-*/lib/clang/*/lib/linux /usr/lib/clang/*/lib/linux
 fi
 
+missing=("${needed[@]}" "${wanted[@]}")
 if ((${#missing[@]} == 0)); then
     exit 0
 fi
 
-run=()
-if ((EUID != 0)); then
-    if command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
-        run=(sudo -n)
-    else
-        run=(none)
+# give_up WHY: an error if something is needed, else one line.
+give_up()
+{
+    local command="sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
+    if ((${#needed[@]} == 0)); then
+        echo "setup: without ${wanted[*]} some tests are skipped ($1). To have them: $command" >&2
+        exit 0
     fi
-fi
-if [[ ${run[0]:-} == none ]] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "Some packages are missing and this script may not install them. Type:" >&2
-    echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}" >&2
+    printf '%s\n' "Some packages are missing, and $1. Type:" "    $command" >&2
     exit 1
+}
+
+run=()
+if ! command -v apt-get >/dev/null 2>&1; then
+    give_up 'there is no apt-get to install them'
+elif ((EUID != 0)); then
+    if ! command -v sudo >/dev/null 2>&1 || ! sudo -n true 2>/dev/null; then
+        give_up 'installing them needs root'
+    fi
+    run=(sudo -n)
 fi
 
 echo "setup: installing ${missing[*]}"
@@ -93,13 +117,12 @@ trap 'rm -f "$log"' EXIT
 install()
 {
     "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        "${missing[@]}" >"$log" 2>&1 </dev/null
+        "${missing[@]}" >>"$log" 2>&1 </dev/null
 }
 # The lists of packages may be missing (a fresh container) or old; both show as a failure.
 if ! install; then
-    if ! "${run[@]}" apt-get update >"$log" 2>&1 </dev/null || ! install; then
-        cat "$log" >&2
-        echo "setup: apt-get could not install ${missing[*]}; its words are above." >&2
-        exit 1
+    if ! "${run[@]}" apt-get update >>"$log" 2>&1 </dev/null || ! install; then
+        tail -n 20 "$log" >&2
+        give_up 'apt-get could not install them'
     fi
 fi

@@ -8,8 +8,9 @@
  * else is cancelled without a further callback.
  *
  *     struct peal_client *client;
- *     peal_client_new(loop, &(struct peal_client_options){.to = "localhost:7", .ops = &ops},
- * &client); peal_client_connect(client);
+ *     struct peal_client_options options = {.to = "localhost:7", .ops = &ops};
+ *     peal_client_new(loop, &options, &client);
+ *     peal_client_connect(client);
  *     ...
  *     client = peal_client_unref(client);
  */

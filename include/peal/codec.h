@@ -12,7 +12,9 @@
  *     while ((result = peal_codec_next(&codec, in, &message, &size)) > 0) {
  *         handle(message, size);
  *     }
- *     if (result < 0) { close the connection: its peer does not follow the protocol }
+ *     if (result < 0) {
+ *         peal_conn_abort(conn);    // its peer does not follow the protocol
+ *     }
  *
  * All calls: any thread.
  */

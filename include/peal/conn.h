@@ -85,11 +85,13 @@ struct peal_conn_limits {
 };
 
 /* ---- sending. Any thread with a reference. Each returns the number of bytes accepted (always all
- * of them), or: -EPIPE   the output side has been ended: by shutdown, close or abort, by the peer's
- * reset, or the connection has closed -ENOBUFS the bytes would take pending output over
- * output_bytes_max. The connection is then aborted with cause OUTPUT_CAP, unless output_cap_refuses
- * is set -ENOMEM  there was no memory to queue them; the connection lives and nothing was accepted
- * -EINVAL  a size over SSIZE_MAX, or NULL with a size
+ * of them), or:
+ *   -EPIPE    the output side has been ended: by shutdown, close or abort, by the peer's reset, or
+ *             the connection has closed
+ *   -ENOBUFS  the bytes would take pending output over output_bytes_max. The connection is then
+ *             aborted with cause OUTPUT_CAP, unless output_cap_refuses is set
+ *   -ENOMEM   there was no memory to queue them; the connection lives and nothing was accepted
+ *   -EINVAL   a size over SSIZE_MAX, or NULL with a size
  * Sending 0 bytes returns 0 (or -EPIPE). On the loop's thread bytes are copied once; from another
  * thread they are copied into a task for the loop. */
 PEAL_API ssize_t peal_conn_send(struct peal_conn *conn, const void *data, size_t size);

@@ -6,7 +6,8 @@
  * inherit the mask); closing restores what was before.
  *
  *     static void on_int(struct peal_signal *signal, int number, void *user) {
- * peal_loop_quit(user); }
+ *         peal_loop_quit(user);
+ *     }
  *
  *     struct peal_signal *signal;
  *     peal_signal_open(loop, SIGINT, on_int, loop, &signal);
