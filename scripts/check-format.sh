@@ -12,7 +12,7 @@ mapfile -t files < <(find include src tools examples test -name '*.[ch]' | LC_AL
 if [[ ${1:-} == --fix ]]; then
     exec clang-format -i "${files[@]}"
 fi
-found=$(clang-format --dry-run -ferror-limit=1 "${files[@]}" 2>&1 |
+found=$(clang-format --dry-run "${files[@]}" 2>&1 |
     sed -n 's/^\([^ :]*:[0-9]*\):[0-9]*: warning: .*/\1: not as clang-format writes it; run `make format`./p')
 if [[ -n $found ]]; then
     echo "$found" | awk -F: '!seen[$1]++'

@@ -11,12 +11,12 @@ trap 'rm -rf "$scratch"' EXIT
 # compile HEADER COMPILER FLAGS...: a translation unit of nothing but the header, twice.
 compile()
 {
-    local header=$1
+    local header=$1 said
     shift
-    if ! printf '#include <%s>\n#include <%s>\nextern int so_that_it_is_not_empty;\n' "$header" "$header" |
-        "$@" "${warnings[@]}" - >"$scratch/out.$BASHPID" 2>&1; then
-        echo "include/$header:1: does not compile alone with $1 ($3); the compiler says:"
-        sed 's/^/    /' "$scratch/out.$BASHPID"
+    if ! said=$(printf '#include <%s>\n#include <%s>\nextern int not_empty;\n' "$header" "$header" |
+        "$@" "${warnings[@]}" - 2>&1); then
+        echo "include/$header:1: does not compile alone with $1; the compiler says:"
+        echo "$said" | sed 's/^/    /'
     fi
 }
 
