@@ -1,0 +1,583 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The seam to a real Linux: thin functions over libc, each a translation of -1 and errno to a negative errno.
+ *
+ * Two things are added for the tests, and cost a predictable branch each when off:
+ *  - the fault hook, asked before each allocation and each system call that can fail;
+ *  - the ledger, which counts live allocations made through the seam. Counting starts with the first call of sys_ledger; memory
+ *    from before then is not in it, and freeing that would count below what is true, so a ledger is compared as a difference over a
+ *    stretch in which all that is freed was allocated. Bytes are those that malloc really set aside (malloc_usable_size).
+ *
+ * Nothing else is kept here: no state of the library, no retries, no policy. */
+#include "sys/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <malloc.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/sendfile.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- faults and the ledger */
+
+static _Atomic(sys_fault_fn) fault_hook;
+static void *fault_user;
+static _Atomic bool ledger_on;
+static _Atomic int64_t ledger_allocations, ledger_bytes;
+
+void sys_set_fault_hook(sys_fault_fn hook, void *user)
+{
+    fault_user = user;
+    atomic_store(&fault_hook, hook);
+}
+
+static inline int fault(char kind, const char *name)
+{
+    sys_fault_fn hook = atomic_load_explicit(&fault_hook, memory_order_relaxed);
+    return __builtin_expect(hook != NULL, 0) ? hook(kind, name, fault_user) : 0;
+}
+
+/* In a function that returns a negative errno: fails with the hook's. */
+#define FAULT(name)                                                                                \
+    do {                                                                                           \
+        int injected = fault('s', name);                                                           \
+        if (injected) {                                                                            \
+            return -injected;                                                                      \
+        }                                                                                          \
+    } while (0)
+
+static void ledger_add(void *memory, int sign)
+{
+    if (atomic_load_explicit(&ledger_on, memory_order_relaxed) && memory) {
+        atomic_fetch_add_explicit(&ledger_allocations, sign, memory_order_relaxed);
+        atomic_fetch_add_explicit(&ledger_bytes, sign * (int64_t)malloc_usable_size(memory),
+                                  memory_order_relaxed);
+    }
+}
+
+void sys_ledger(uint64_t *ret_allocations, uint64_t *ret_bytes)
+{
+    atomic_store(&ledger_on, true);
+    *ret_allocations = (uint64_t)atomic_load(&ledger_allocations);
+    *ret_bytes = (uint64_t)atomic_load(&ledger_bytes);
+}
+
+/* ---- memory */
+
+void *sys_malloc(size_t size)
+{
+    void *memory = fault('a', "malloc") ? NULL : malloc(size);
+    ledger_add(memory, 1);
+    return memory;
+}
+
+void *sys_calloc(size_t count, size_t size)
+{
+    void *memory = fault('a', "calloc") ? NULL : calloc(count, size);
+    ledger_add(memory, 1);
+    return memory;
+}
+
+void *sys_realloc(void *memory, size_t size)
+{
+    if (fault('a', "realloc")) {
+        return NULL;
+    }
+    ledger_add(memory, -1);
+    void *moved = realloc(memory, size);
+    ledger_add(moved ? moved : memory, 1);
+    return moved;
+}
+
+void sys_free(void *memory)
+{
+    ledger_add(memory, -1);
+    free(memory);
+}
+
+/* ---- clocks and chance */
+
+static uint64_t read_clock(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t sys_monotonic_ns(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t sys_realtime_ns(void)
+{
+    return read_clock(CLOCK_REALTIME);
+}
+
+uint64_t sys_random(void)
+{
+    uint64_t value;
+    if (syscall(SYS_getrandom, &value, sizeof value, 1 /* GRND_NONBLOCK */) == (long)sizeof value) {
+        return value;
+    }
+    return sys_monotonic_ns() * 0x9e3779b97f4a7c15u;
+}
+
+/* ---- fds */
+
+static int checked(int result)
+{
+    return result < 0 ? -errno : result;
+}
+
+static ssize_t checked_size(ssize_t result)
+{
+    return result < 0 ? -errno : result;
+}
+
+int sys_close(int fd)
+{
+    return checked(close(fd));
+}
+
+int sys_epoll_create(void)
+{
+    FAULT("epoll_create1");
+    return checked(epoll_create1(EPOLL_CLOEXEC));
+}
+
+int sys_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event)
+{
+    if (op != EPOLL_CTL_DEL) { /* removing does not fail for want of anything */
+        FAULT("epoll_ctl");
+    }
+    return checked(epoll_ctl(epoll_fd, op, fd, event));
+}
+
+int sys_epoll_wait(int epoll_fd, struct epoll_event *events, int events_max, int64_t timeout_ns)
+{
+    static _Atomic bool old_kernel;
+    FAULT("epoll_wait");
+    if (!atomic_load_explicit(&old_kernel, memory_order_relaxed) && timeout_ns > 0) {
+        struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
+                                   .tv_nsec = timeout_ns % 1000000000};
+        int result = checked(epoll_pwait2(epoll_fd, events, events_max, &timeout, NULL));
+        if (result != -ENOSYS) {
+            return result;
+        }
+        atomic_store_explicit(&old_kernel, true, memory_order_relaxed);
+    }
+    int64_t timeout_ms = timeout_ns < 0 ? -1 : timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+    return checked(epoll_wait(epoll_fd, events, events_max,
+                              timeout_ms > 86400000 ? 86400000 : (int)timeout_ms));
+}
+
+int sys_eventfd(void)
+{
+    FAULT("eventfd");
+    return checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+int sys_signalfd(int fd, const sigset_t *mask)
+{
+    FAULT("signalfd");
+    return checked(signalfd(fd, mask, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+ssize_t sys_read(int fd, void *data, size_t size)
+{
+    FAULT("read");
+    return checked_size(read(fd, data, size));
+}
+
+ssize_t sys_write(int fd, const void *data, size_t size)
+{
+    FAULT("write");
+    return checked_size(write(fd, data, size));
+}
+
+ssize_t sys_pread(int fd, void *data, size_t size, off_t offset)
+{
+    FAULT("pread");
+    return checked_size(pread(fd, data, size, offset));
+}
+
+int sys_open(const char *path, int flags, mode_t mode)
+{
+    FAULT("open");
+    return checked(open(path, flags | O_CLOEXEC, mode));
+}
+
+int sys_fstat(int fd, struct stat *ret_stat)
+{
+    FAULT("fstat");
+    return checked(fstat(fd, ret_stat));
+}
+
+int sys_lstat(const char *path, struct stat *ret_stat)
+{
+    FAULT("lstat");
+    return checked(lstat(path, ret_stat));
+}
+
+int sys_unlink(const char *path)
+{
+    FAULT("unlink");
+    return checked(unlink(path));
+}
+
+int sys_dup(int fd)
+{
+    FAULT("dup");
+    return checked(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+int sys_set_nonblocking(int fd)
+{
+    FAULT("fcntl");
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 ? -errno : checked(fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+}
+
+/* ---- sockets */
+
+int sys_socket(int domain, int type, int protocol)
+{
+    FAULT("socket");
+    return checked(socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
+}
+
+int sys_bind(int fd, const struct sockaddr *address, socklen_t size)
+{
+    FAULT("bind");
+    return checked(bind(fd, address, size));
+}
+
+int sys_listen(int fd, int backlog)
+{
+    FAULT("listen");
+    return checked(listen(fd, backlog));
+}
+
+int sys_accept(int fd, struct sockaddr *ret_address, socklen_t *inout_size)
+{
+    FAULT("accept4");
+    return checked(accept4(fd, ret_address, inout_size, SOCK_CLOEXEC | SOCK_NONBLOCK));
+}
+
+int sys_connect(int fd, const struct sockaddr *address, socklen_t size)
+{
+    FAULT("connect");
+    return checked(connect(fd, address, size));
+}
+
+int sys_shutdown(int fd, int how)
+{
+    FAULT("shutdown");
+    return checked(shutdown(fd, how));
+}
+
+int sys_getsockopt(int fd, int level, int name, void *ret_value, socklen_t *inout_size)
+{
+    FAULT("getsockopt");
+    return checked(getsockopt(fd, level, name, ret_value, inout_size));
+}
+
+int sys_setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+{
+    FAULT("setsockopt");
+    return checked(setsockopt(fd, level, name, value, size));
+}
+
+int sys_getsockname(int fd, struct sockaddr *ret_address, socklen_t *inout_size)
+{
+    FAULT("getsockname");
+    return checked(getsockname(fd, ret_address, inout_size));
+}
+
+int sys_getpeername(int fd, struct sockaddr *ret_address, socklen_t *inout_size)
+{
+    FAULT("getpeername");
+    return checked(getpeername(fd, ret_address, inout_size));
+}
+
+ssize_t sys_recv(int fd, void *data, size_t size, int flags)
+{
+    FAULT("recv");
+    return checked_size(recv(fd, data, size, flags));
+}
+
+ssize_t sys_send(int fd, const void *data, size_t size, int flags)
+{
+    FAULT("send");
+    return checked_size(send(fd, data, size, flags));
+}
+
+ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    FAULT("sendmsg");
+    return checked_size(sendmsg(fd, message, flags));
+}
+
+ssize_t sys_sendfile(int out_fd, int in_fd, off_t *inout_offset, size_t size)
+{
+    FAULT("sendfile");
+    return checked_size(sendfile(out_fd, in_fd, inout_offset, size));
+}
+
+int sys_bytes_unsent(int fd, int *ret_bytes)
+{
+    FAULT("ioctl");
+    return checked(ioctl(fd, SIOCOUTQ, ret_bytes));
+}
+
+int sys_bytes_unread(int fd, int *ret_bytes)
+{
+    FAULT("ioctl");
+    return checked(ioctl(fd, FIONREAD, ret_bytes));
+}
+
+/* ---- names */
+
+int sys_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                    struct addrinfo **ret_list)
+{
+    if (fault('s', "getaddrinfo")) {
+        return EAI_AGAIN;
+    }
+    return getaddrinfo(host, service, hints, ret_list);
+}
+
+void sys_freeaddrinfo(struct addrinfo *list)
+{
+    freeaddrinfo(list);
+}
+
+const char *sys_gai_strerror(int code)
+{
+    return gai_strerror(code);
+}
+
+unsigned sys_if_nametoindex(const char *name)
+{
+    return if_nametoindex(name);
+}
+
+int sys_if_indextoname(unsigned index, char *ret_name)
+{
+    return if_indextoname(index, ret_name) ? 0 : -errno;
+}
+
+/* ---- threads */
+
+struct thread_start {
+    void *(*fn)(void *);
+    void *arg;
+    char name[16];
+};
+
+static void *thread_main(void *arg)
+{
+    struct thread_start start = *(struct thread_start *)arg;
+    free(arg);
+    pthread_setname_np(pthread_self(), start.name);
+    return start.fn(start.arg);
+}
+
+static int start_thread(pthread_t *ret_handle, const pthread_attr_t *attributes, const char *name,
+                        void *(*fn)(void *), void *arg)
+{
+    FAULT("pthread_create");
+    struct thread_start *start = malloc(sizeof *start);
+    if (!start) {
+        return -ENOMEM;
+    }
+    *start = (struct thread_start){.fn = fn, .arg = arg};
+    strncpy(start->name, name, sizeof start->name - 1);
+    int error = pthread_create(ret_handle, attributes, thread_main, start);
+    if (error) {
+        free(start);
+    }
+    return -error;
+}
+
+int sys_thread_start(struct sys_thread *thread, const char *name, void *(*fn)(void *), void *arg)
+{
+    return start_thread(&thread->handle, NULL, name, fn, arg);
+}
+
+/* All signals are blocked in a detached thread: it is the library's own business. */
+int sys_thread_start_detached(const char *name, void *(*fn)(void *), void *arg)
+{
+    pthread_t handle;
+    pthread_attr_t attributes;
+    sigset_t all, old;
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int result = start_thread(&handle, &attributes, name, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attributes);
+    return result;
+}
+
+void sys_thread_join(struct sys_thread *thread)
+{
+    pthread_join(thread->handle, NULL);
+}
+
+bool sys_thread_is_self(const struct sys_thread *thread)
+{
+    return pthread_equal(thread->handle, pthread_self());
+}
+
+uint64_t sys_thread_id(void)
+{
+    return (uint64_t)syscall(SYS_gettid);
+}
+
+void sys_thread_yield(void)
+{
+    sched_yield();
+}
+
+unsigned sys_cpu_count(void)
+{
+    cpu_set_t set;
+    int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count > 0 ? (unsigned)count : 1;
+}
+
+void sys_mutex_init(struct sys_mutex *mutex)
+{
+    pthread_mutex_init(&mutex->handle, NULL);
+}
+
+void sys_mutex_deinit(struct sys_mutex *mutex)
+{
+    pthread_mutex_destroy(&mutex->handle);
+}
+
+void sys_mutex_lock(struct sys_mutex *mutex)
+{
+    pthread_mutex_lock(&mutex->handle);
+}
+
+void sys_mutex_unlock(struct sys_mutex *mutex)
+{
+    pthread_mutex_unlock(&mutex->handle);
+}
+
+void sys_cond_init(struct sys_cond *cond)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&cond->handle, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+void sys_cond_deinit(struct sys_cond *cond)
+{
+    pthread_cond_destroy(&cond->handle);
+}
+
+void sys_cond_wait(struct sys_cond *cond, struct sys_mutex *mutex)
+{
+    pthread_cond_wait(&cond->handle, &mutex->handle);
+}
+
+bool sys_cond_wait_for(struct sys_cond *cond, struct sys_mutex *mutex, uint64_t timeout_ns)
+{
+    uint64_t until_ns = sys_monotonic_ns() + timeout_ns;
+    struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000u),
+                             .tv_nsec = (long)(until_ns % 1000000000u)};
+    return pthread_cond_timedwait(&cond->handle, &mutex->handle, &until) != ETIMEDOUT;
+}
+
+void sys_cond_signal(struct sys_cond *cond)
+{
+    pthread_cond_signal(&cond->handle);
+}
+
+void sys_cond_broadcast(struct sys_cond *cond)
+{
+    pthread_cond_broadcast(&cond->handle);
+}
+
+int sys_sigmask(int how, const sigset_t *mask, sigset_t *ret_old)
+{
+    return -pthread_sigmask(how, mask, ret_old);
+}
+
+void sys_sigset_of(sigset_t *set, int number)
+{
+    sigemptyset(set);
+    sigaddset(set, number);
+}
+
+bool sys_sigset_has(const sigset_t *set, int number)
+{
+    return sigismember(set, number) == 1;
+}
+
+/* ---- text and the last resort */
+
+int sys_vformat(char *text, size_t size, const char *format, va_list args)
+{
+    return vsnprintf(text, size, format, args);
+}
+
+int sys_format(char *text, size_t size, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(text, size, format, args);
+    va_end(args);
+    return length;
+}
+
+void sys_strerror(int positive_errno, char *text, size_t size)
+{
+    const char *found = strerror_r(positive_errno, text, size); /* the GNU one */
+    if (found != text && size > 0) {
+        strncpy(text, found, size - 1);
+        text[size - 1] = '\0';
+    }
+}
+
+const char *sys_getenv(const char *name)
+{
+    return secure_getenv(name);
+}
+
+void sys_write_stderr(const char *text, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = write(STDERR_FILENO, text, size);
+        if (n <= 0) {
+            return;
+        }
+        text += n;
+        size -= (size_t)n;
+    }
+}
+
+void sys_abort(void)
+{
+    abort();
+}
