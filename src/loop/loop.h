@@ -61,20 +61,23 @@ struct peal_loop {
     /* hot: touched for each event */
     const struct pl_engine_ops *ops;
     struct pl_engine *engine;
-    char *scratch;   /* PL_SCRATCH_BYTES, for the engine's reads */
-    uint64_t now_ns; /* the monotonic clock at the start of the turn's work */
+    char *scratch;           /* PL_SCRATCH_BYTES, for the engine's reads */
+    uint64_t now_ns;         /* the monotonic clock at the start of the turn's work */
+    const char *thread_mark; /* &pl_thread_mark of the loop's thread */
     struct pl_list flush_jobs;
     struct pl_list reap_jobs;
     struct pl_chunk_cache
-        *chunks; /* spare output chunks (src/net/outq.h), NULL until there are any */
-    void (*chunks_free)(
-        struct pl_chunk_cache *chunks); /* how the loop gives them back when it ends */
+        *chunks; /* spare output chunks (src/net/outq.c); NULL until there are any */
+    void (*chunks_free)(struct pl_chunk_cache *chunks); /* called when the loop ends */
 
     struct pl_wheel wheel;
     struct pl_list residents;
-    struct pl_list deferred; /* peal_loop_defer */
+    struct pl_task *deferred, *deferred_last; /* peal_loop_defer: run after the timers */
     uint32_t busy_poll_us;
+    unsigned detaching; /* ios whose on_detached has not come: the engine's count */
+    uint64_t slept_ns;  /* when the wait under way, or the last, began */
     bool in_turn;
+    bool sleeping; /* asleep was set for the wait under way */
 
     struct pl_loop_counters counters; /* any thread reads */
     struct pl_recorder recorder;
@@ -83,12 +86,12 @@ struct peal_loop {
     struct pl_task_queue tasks;
     _Atomic bool asleep; /* inside or about to enter a wait that a push must end */
     _Atomic bool quit;
-    _Atomic uint8_t life; /* enum pl_loop_life */
+    _Atomic uint8_t life;    /* enum pl_loop_life */
+    _Atomic uint32_t waking; /* threads between taking asleep back and the engine's wake */
     _Atomic uint32_t references;
-    _Atomic uint32_t
-        connections; /* open on this loop: for peal_pool_least and least-connections balance */
-    struct pl_handle_table *handles; /* src/net/handle.h; made with the first connection */
-    void (*handles_free)(struct pl_handle_table *handles);
+    _Atomic uint32_t connections;    /* open on this loop: what balancing goes by */
+    struct pl_handle_table *handles; /* src/net/handle.c; made with the first connection */
+    void (*handles_free)(struct pl_handle_table *handles); /* called with the last reference */
     char name[16];
 };
 
@@ -105,6 +108,14 @@ static inline void pl_job_cancel(struct pl_job *job)
     pl_list_remove(&job->link);
 }
 
+/* Runs the task at the end of the turn. The loop's thread, while the loop lives. */
+void pl_loop_defer_task(struct peal_loop *loop, struct pl_task *task);
+
+/* The engine's: after it has waited, before it dispatches. The turn's clock is read here. */
+void pl_loop_awake(struct peal_loop *loop);
+
+void pl_loop_run_timers(struct peal_loop *loop); /* timer.c */
+
 /* Any thread. Posts an intrusive task; false: the loop has ended and the task is the caller's
  * still. */
 bool pl_loop_post_task(struct peal_loop *loop, struct pl_task *task);
@@ -113,9 +124,11 @@ bool pl_loop_post_task(struct peal_loop *loop, struct pl_task *task);
  * name. */
 void pl_loop_wrong_thread(const struct peal_loop *loop, const char *what)
     __attribute__((noreturn, cold));
-extern _Thread_local struct peal_loop
-    *pl_thread_loops; /* the first loop this thread has made: see loop.c */
-bool pl_loop_is_mine(const struct peal_loop *loop);
+extern _Thread_local char pl_thread_mark; /* its address names the thread */
+static inline bool pl_loop_is_mine(const struct peal_loop *loop)
+{
+    return loop->thread_mark == &pl_thread_mark;
+}
 static inline void pl_loop_check(const struct peal_loop *loop, const char *what)
 {
     if (__builtin_expect(!pl_loop_is_mine(loop), 0)) {
@@ -129,6 +142,7 @@ static inline uint64_t pl_loop_now_ms(const struct peal_loop *loop)
     return loop->now_ns / 1000000u;
 }
 
+/* Makes known, or no longer, something that lives on the loop. The loop's thread. */
 void pl_loop_settle(struct peal_loop *loop, struct pl_resident *resident);
 void pl_loop_leave(struct pl_resident *resident);
 

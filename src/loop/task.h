@@ -21,7 +21,6 @@ struct pl_task {
 
 struct pl_task_queue {
     _Atomic(struct pl_task *) head; /* producers push here; a mark when the queue is closed */
-    struct pl_task *ready;          /* consumer's own, in order */
 };
 
 void pl_task_queue_init(struct pl_task_queue *queue);

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The loop: a turn, and the end.
+ *
+ * A turn is wait, events, tasks, timers, deferred, flush, reap. Each phase handles what was there when it began, so that work that makes
+ * more of its own kind (a task that posts tasks, a drain that sends) shares the loop with everything else; reap alone goes on until it is
+ * empty, because ends that happen in on_close belong to the same end. What is left over keeps the next turn from sleeping.
+ *
+ * Waking. A producer pushes its task and then looks whether the loop is asleep; the loop says that it is asleep and then looks whether
+ * there is a task. Both in sequentially consistent order, so at least one of the two sees the other (hazard 36). The producer that
+ * takes the word "asleep" back writes the eventfd, once; all others, and all while the loop is awake, write nothing.
+ *
+ * The end, once, on the loop's thread: life becomes ENDING; residents are told and close what they have; reap; the queue is closed,
+ * and the tasks still in it are dropped; reap again, and as long as the engine has something in flight; then engine and memory go. So
+ * every connection has had its on_close, and every accepted task was run or dropped, before peal_loop_run or peal_loop_free returns. The
+ * structure itself stays until the last reference, to answer posts.
+ *
+ * The loop's thread is the one that made it; it is told by the address of a thread-local variable, two instructions. A later thread can
+ * be given the same address only after the first has ended, when calls from it would be as wrong as before but cannot be told. */
+#include "loop/loop.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+
+#include <peal/error.h>
+
+#include <errno.h>
+#include <string.h>
+
+_Thread_local char pl_thread_mark;
+static _Thread_local struct peal_loop *current;
+
+/* ---- references */
+
+struct peal_loop *peal_loop_ref(struct peal_loop *loop)
+{
+    atomic_fetch_add_explicit(&loop->references, 1, memory_order_relaxed);
+    return loop;
+}
+
+struct peal_loop *peal_loop_unref(struct peal_loop *loop)
+{
+    if (loop && atomic_fetch_sub_explicit(&loop->references, 1, memory_order_acq_rel) == 1) {
+        pl_assert(atomic_load(&loop->life) == PL_LOOP_ENDED);
+        if (loop->handles) {
+            loop->handles_free(loop->handles);
+        }
+        pl_recorder_deinit(&loop->recorder);
+        sys_free(loop);
+    }
+    return NULL;
+}
+
+/* ---- making one */
+
+static const struct pl_engine_ops *find_engine(const char *name)
+{
+    static const struct pl_engine_ops *const engines[] = {&pl_engine_epoll};
+    if (!name) {
+        name = sys_getenv("PEAL_ENGINE");
+    }
+    if (!name || name[0] == '\0') {
+        return engines[0];
+    }
+    for (size_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
+        if (strcmp(engines[i]->name, name) == 0) {
+            return engines[i];
+        }
+    }
+    return NULL;
+}
+
+static void init_fields(struct peal_loop *loop, const char *name)
+{
+    pl_list_init(&loop->flush_jobs);
+    pl_list_init(&loop->reap_jobs);
+    pl_list_init(&loop->residents);
+    pl_task_queue_init(&loop->tasks);
+    atomic_init(&loop->references, 1);
+    loop->thread_mark = &pl_thread_mark;
+    loop->now_ns = sys_monotonic_ns();
+    pl_wheel_init(&loop->wheel, pl_loop_now_ms(loop));
+    strncpy(loop->name, name ? name : "loop", sizeof loop->name - 1);
+}
+
+static int init_resources(struct peal_loop *loop)
+{
+    loop->scratch = sys_malloc(PL_SCRATCH_BYTES);
+    if (!loop->scratch) {
+        return -ENOMEM;
+    }
+    int result = pl_recorder_init(&loop->recorder);
+    if (result == 0) {
+        result = loop->ops->new (loop, &loop->engine);
+    }
+    return result;
+}
+
+int peal_loop_new(const struct peal_loop_options *options, struct peal_loop **ret_loop)
+{
+    const struct pl_engine_ops *ops = find_engine(options ? options->engine : NULL);
+    if (!ops) {
+        return -EINVAL;
+    }
+    struct peal_loop *loop = sys_calloc(1, sizeof *loop);
+    if (!loop) {
+        return -ENOMEM;
+    }
+    loop->ops = ops;
+    init_fields(loop, options ? options->name : NULL);
+    int result = init_resources(loop);
+    if (result < 0) {
+        sys_free(loop->scratch);
+        pl_recorder_deinit(&loop->recorder);
+        sys_free(loop);
+        return result;
+    }
+    pl_record(loop, PL_RECORD_LOOP_START, 0, 0);
+    *ret_loop = loop;
+    return 0;
+}
+
+/* ---- what others put on it */
+
+void pl_loop_flush_later(struct peal_loop *loop, struct pl_job *job)
+{
+    if (pl_list_is_empty(&job->link)) {
+        pl_list_append(&loop->flush_jobs, &job->link);
+    }
+}
+
+void pl_loop_reap_later(struct peal_loop *loop, struct pl_job *job)
+{
+    pl_list_remove(&job->link); /* it may be waiting for flush, which it no longer needs */
+    pl_list_append(&loop->reap_jobs, &job->link);
+}
+
+void pl_loop_settle(struct peal_loop *loop, struct pl_resident *resident)
+{
+    pl_list_append(&loop->residents, &resident->link);
+}
+
+void pl_loop_leave(struct pl_resident *resident)
+{
+    pl_list_remove(&resident->link);
+}
+
+static void wake(struct peal_loop *loop)
+{
+    if (!atomic_load_explicit(&loop->asleep, memory_order_seq_cst)) {
+        return;
+    }
+    atomic_fetch_add_explicit(&loop->waking, 1, memory_order_relaxed);
+    if (atomic_exchange_explicit(&loop->asleep, false, memory_order_seq_cst)) {
+        loop->ops->wake(loop->engine); /* the end of the loop waits for us: waking is not 0 */
+    }
+    atomic_fetch_sub_explicit(&loop->waking, 1, memory_order_release);
+}
+
+bool pl_loop_post_task(struct peal_loop *loop, struct pl_task *task)
+{
+    if (!pl_task_push(&loop->tasks, task)) {
+        return false;
+    }
+    wake(loop);
+    return true;
+}
+
+void pl_loop_defer_task(struct peal_loop *loop, struct pl_task *task)
+{
+    atomic_store_explicit(&task->next, NULL, memory_order_relaxed);
+    if (loop->deferred_last) {
+        atomic_store_explicit(&loop->deferred_last->next, task, memory_order_relaxed);
+    } else {
+        loop->deferred = task;
+    }
+    loop->deferred_last = task;
+}
+
+void pl_loop_wrong_thread(const struct peal_loop *loop, const char *what)
+{
+    pl_misuse("%s was called from a thread that is not loop \"%s\"'s own. Call it from one of the "
+              "loop's callbacks, or "
+              "post it there with peal_loop_post.",
+              what, loop->name);
+}
+
+/* ---- the phases */
+
+static void run_batch(struct peal_loop *loop, struct pl_task *batch, bool dropped)
+{
+    struct pl_counter *counter = dropped ? &loop->counters.tasks_dropped : &loop->counters.tasks;
+    while (batch) {
+        struct pl_task *task = batch;
+        batch = atomic_load_explicit(&task->next,
+                                     memory_order_relaxed); /* the call may free or repost it */
+        pl_count(counter, 1);
+        task->fn(task, dropped);
+    }
+}
+
+static void run_tasks(struct peal_loop *loop)
+{
+    struct pl_task *batch = pl_task_take_all(&loop->tasks);
+    if (batch) {
+        run_batch(loop, batch, false);
+    }
+}
+
+static void run_deferred(struct peal_loop *loop, bool dropped)
+{
+    struct pl_task *batch = loop->deferred;
+    if (batch) {
+        loop->deferred = loop->deferred_last = NULL;
+        run_batch(loop, batch, dropped);
+    }
+}
+
+static void run_jobs(struct pl_list *batch)
+{
+    while (!pl_list_is_empty(batch)) {
+        struct pl_job *job = pl_container(batch->next, struct pl_job, link);
+        pl_list_remove(&job->link);
+        job->run(job);
+    }
+}
+
+static void run_flush(struct peal_loop *loop)
+{
+    struct pl_list batch;
+    if (!pl_list_is_empty(&loop->flush_jobs)) {
+        pl_list_init(&batch);
+        pl_list_splice(&batch, &loop->flush_jobs);
+        run_jobs(&batch);
+    }
+}
+
+static int64_t wait_ns(struct peal_loop *loop, int64_t most_ns)
+{
+    if (!pl_list_is_empty(&loop->flush_jobs) || !pl_list_is_empty(&loop->reap_jobs) ||
+        loop->deferred || atomic_load_explicit(&loop->quit, memory_order_relaxed)) {
+        return 0;
+    }
+    uint64_t next_ms = pl_wheel_next_ms(&loop->wheel);
+    if (next_ms == UINT64_MAX) {
+        return most_ns;
+    }
+    uint64_t next_ns = next_ms * 1000000u, now_ns = sys_monotonic_ns();
+    int64_t left_ns = next_ns > now_ns ? (int64_t)(next_ns - now_ns) : 0;
+    return most_ns >= 0 && most_ns < left_ns ? most_ns : left_ns;
+}
+
+/* Polls without sleeping for up to busy_poll_us. Returns events, 0 when none came, or a negative errno. */
+static int busy_poll(struct peal_loop *loop, int64_t timeout_ns)
+{
+    uint64_t until_ns = loop->busy_poll_us * 1000ull;
+    if (timeout_ns >= 0 && (uint64_t)timeout_ns < until_ns) {
+        until_ns = (uint64_t)timeout_ns;
+    }
+    until_ns += sys_monotonic_ns();
+    int result = 0;
+    while (result == 0 && pl_task_queue_is_empty(&loop->tasks) && sys_monotonic_ns() < until_ns) {
+        result = loop->ops->wait(loop->engine, 0);
+    }
+    return result;
+}
+
+static int wait_for_events(struct peal_loop *loop, int64_t most_ns)
+{
+    int64_t timeout_ns = wait_ns(loop, most_ns);
+    int result;
+    if (loop->busy_poll_us > 0 && timeout_ns != 0) {
+        result = busy_poll(loop, timeout_ns);
+        if (result != 0) {
+            return result;
+        }
+        timeout_ns = wait_ns(loop, most_ns);
+    }
+    if (timeout_ns != 0) {
+        loop->sleeping = true;
+        atomic_store_explicit(&loop->asleep, true, memory_order_seq_cst);
+        if (!pl_task_queue_is_empty(&loop->tasks) ||
+            atomic_load_explicit(&loop->quit, memory_order_seq_cst)) {
+            timeout_ns = 0;
+        }
+    }
+    return loop->ops->wait(loop->engine, timeout_ns);
+}
+
+/* Called by the engine between its wait and the first event of the batch: here the turn's work begins. */
+void pl_loop_awake(struct peal_loop *loop)
+{
+    /* An exchange, to see all that a thread which took asleep back did before: it counted itself in waking. */
+    if (loop->sleeping) {
+        loop->sleeping = false;
+        if (!atomic_exchange_explicit(&loop->asleep, false, memory_order_acquire)) {
+            pl_count(&loop->counters.wakes, 1);
+        }
+    }
+    uint64_t now_ns = sys_monotonic_ns();
+    pl_count(&loop->counters.wait_ns, now_ns - loop->slept_ns);
+    loop->now_ns = now_ns;
+}
+
+static int turn(struct peal_loop *loop, int64_t most_ns)
+{
+    struct peal_loop *outer = current;
+    if (loop->in_turn) {
+        pl_misuse("peal_loop_run or peal_loop_turn was called from inside a callback of the same "
+                  "loop (\"%s\"). Return from "
+                  "the callback instead; to be called again later, use peal_loop_post or a timer.",
+                  loop->name);
+    }
+    current = loop;
+    loop->in_turn = true;
+    int result = wait_for_events(loop, most_ns);
+    run_tasks(loop);
+    pl_loop_run_timers(loop);
+    run_deferred(loop, false);
+    run_flush(loop);
+    run_jobs(&loop->reap_jobs);
+    loop->in_turn = false;
+    current = outer;
+    uint64_t now_ns = sys_monotonic_ns(), worked_ns = now_ns - loop->now_ns;
+    loop->slept_ns = now_ns;
+    pl_count(&loop->counters.turns, 1);
+    pl_count(&loop->counters.work_ns, worked_ns);
+    if (worked_ns > pl_counter_get(&loop->counters.lag_max_ns)) {
+        pl_count(&loop->counters.lag_max_ns,
+                 worked_ns - pl_counter_get(&loop->counters.lag_max_ns));
+    }
+    if (result > 0) {
+        pl_count(&loop->counters.events, (uint64_t)result);
+    }
+    return result < 0 ? result : 0;
+}
+
+/* ---- the end */
+
+/* The newest first: what was opened later may stand on what was opened earlier. */
+static void tell_residents(struct peal_loop *loop)
+{
+    while (!pl_list_is_empty(&loop->residents)) {
+        struct pl_resident *resident = pl_container(loop->residents.prev, struct pl_resident, link);
+        pl_list_remove(&resident->link);
+        resident->on_loop_end(resident);
+        run_jobs(&loop->reap_jobs);
+    }
+}
+
+/* Reaps until nothing is left, also what the engine must first let go. */
+static void reap_all(struct peal_loop *loop)
+{
+    run_jobs(&loop->reap_jobs);
+    while (loop->detaching > 0) {
+        if (loop->ops->wait(loop->engine, -1) < 0) {
+            return;
+        }
+        run_jobs(&loop->reap_jobs);
+    }
+}
+
+static void end(struct peal_loop *loop)
+{
+    struct peal_loop *outer = current;
+    if (atomic_load(&loop->life) != PL_LOOP_ALIVE) {
+        return;
+    }
+    current = loop;
+    loop->in_turn = true;
+    loop->now_ns = sys_monotonic_ns();
+    atomic_store(&loop->life, PL_LOOP_ENDING);
+    pl_record(loop, PL_RECORD_LOOP_END, 0, 0);
+    tell_residents(loop);
+    reap_all(loop);
+    run_deferred(loop, true);
+    run_batch(loop, pl_task_close(&loop->tasks), true);
+    tell_residents(loop); /* a dropped task may have left something */
+    run_deferred(loop, true);
+    reap_all(loop);
+    while (pl_wheel_take_any(&loop->wheel)) {
+    }
+    while (atomic_load_explicit(&loop->waking, memory_order_acquire) > 0) {
+        sys_thread_yield(); /* a thread is inside wake: a few instructions and one write */
+    }
+    if (loop->chunks) {
+        loop->chunks_free(loop->chunks);
+        loop->chunks = NULL;
+    }
+    loop->ops->free(loop->engine);
+    loop->engine = NULL;
+    sys_free(loop->scratch);
+    loop->scratch = NULL;
+    loop->in_turn = false;
+    current = outer;
+    atomic_store(&loop->life, PL_LOOP_ENDED);
+}
+
+struct peal_loop *peal_loop_free(struct peal_loop *loop)
+{
+    if (!loop) {
+        return NULL;
+    }
+    pl_loop_check(loop, "peal_loop_free");
+    if (loop->in_turn) {
+        pl_misuse("peal_loop_free was called from inside a callback of loop \"%s\". Call "
+                  "peal_loop_quit there, and "
+                  "peal_loop_free when peal_loop_run has returned.",
+                  loop->name);
+    }
+    end(loop);
+    return peal_loop_unref(loop);
+}
+
+/* ---- running it */
+
+int peal_loop_run(struct peal_loop *loop)
+{
+    int result = 0;
+    pl_loop_check(loop, "peal_loop_run");
+    if (atomic_load(&loop->life) != PL_LOOP_ALIVE) {
+        return PEAL_ERR_LOOP_ENDED;
+    }
+    loop->slept_ns = sys_monotonic_ns();
+    do {
+        result = turn(loop, -1);
+    } while (result == 0 && !atomic_load_explicit(&loop->quit, memory_order_acquire));
+    if (result < 0) {
+        pl_log(PEAL_LOG_ERROR, "loop %s cannot wait for events and ends: %s", loop->name,
+               peal_strerror(result));
+    }
+    end(loop);
+    return result;
+}
+
+int peal_loop_turn(struct peal_loop *loop, int timeout_ms)
+{
+    pl_loop_check(loop, "peal_loop_turn");
+    if (atomic_load(&loop->life) != PL_LOOP_ALIVE) {
+        return PEAL_ERR_LOOP_ENDED;
+    }
+    loop->slept_ns = sys_monotonic_ns();
+    int result = turn(loop, timeout_ms < 0 ? -1 : timeout_ms * 1000000ll);
+    return result < 0 ? result : !atomic_load_explicit(&loop->quit, memory_order_acquire);
+}
+
+void peal_loop_quit(struct peal_loop *loop)
+{
+    atomic_store_explicit(&loop->quit, true, memory_order_seq_cst);
+    wake(loop);
+}
+
+/* ---- what it is */
+
+struct peal_loop *peal_loop_current(void)
+{
+    return current;
+}
+
+bool peal_loop_is_mine(const struct peal_loop *loop)
+{
+    return pl_loop_is_mine(loop);
+}
+
+uint64_t peal_loop_now_ns(const struct peal_loop *loop)
+{
+    pl_loop_check(loop, "peal_loop_now_ns");
+    return loop->now_ns;
+}
+
+void peal_loop_set_busy_poll_us(struct peal_loop *loop, uint32_t busy_poll_us)
+{
+    pl_loop_check(loop, "peal_loop_set_busy_poll_us");
+    loop->busy_poll_us = busy_poll_us;
+}
+
+const char *peal_loop_name(const struct peal_loop *loop)
+{
+    return loop->name;
+}
+
+const char *peal_loop_engine(const struct peal_loop *loop)
+{
+    return loop->ops->name;
+}
+
+void peal_loop_get_stats(const struct peal_loop *loop, struct peal_loop_stats *ret_stats)
+{
+#define READ_COUNTER(name, sentence) ret_stats->name = pl_counter_get(&loop->counters.name);
+    PEAL_LOOP_STATS(READ_COUNTER)
+#undef READ_COUNTER
+    ret_stats->connections_now = atomic_load_explicit(&loop->connections, memory_order_relaxed);
+}
