@@ -52,7 +52,7 @@ struct peal_close_record {
     enum peal_cause cause;
     enum peal_conn_state state; /* in which it ended */
     int error;                  /* a negative errno, where one was the cause; else 0 */
-    bool clean;                 /* both sides' ends of stream passed, and nothing was discarded */
+    bool clean;                 /* both sides ended their streams: FIN each way */
     uint64_t bytes_received;    /* read from the socket, discarded ones included */
     uint64_t bytes_accepted;    /* accepted from the program by send and its kin; == bytes_taken +
                                    bytes_unsent */

@@ -47,13 +47,14 @@ enum pl_conn_flag {
     PL_CONN_DRAIN_WANTED = 1 << 7,
     PL_CONN_FAILED =
         1 << 8, /* broken by the peer or the system: ends in reap, after the rest of its input */
-    PL_CONN_REST = 1 << 9,       /* with FAILED: input may be left in the kernel */
-    PL_CONN_OPENED = 1 << 10,    /* on_open was called: on_close is owed */
-    PL_CONN_RESET = 1 << 11,     /* close the fd with a reset */
-    PL_CONN_HELD = 1 << 12,      /* on the list of closed connections that are still referenced */
-    PL_CONN_DETACHING = 1 << 13, /* waits for the engine's on_detached */
+    PL_CONN_REST = 1 << 9,    /* with FAILED: input may be left in the kernel */
+    PL_CONN_OPENED = 1 << 10, /* on_open was called: on_close is owed */
+    PL_CONN_RESET = 1 << 11,  /* close the fd with a reset */
+    PL_CONN_HELD = 1 << 12,   /* on the list of closed connections that are still referenced */
     PL_CONN_ATTACHED = 1 << 14,
-    PL_CONN_FLUSH_CUT = 1 << 15, /* wrote its share of the turn; the rest is for the next */
+    PL_CONN_FLUSH_DUE = 1 << 15, /* flush when the callback returns */
+    PL_CONN_WATCHED = 1 << 16,   /* the flush time-out is being watched */
+    PL_CONN_CLEAN = 1 << 17,     /* closed by both ends of stream */
 };
 
 /* Bits of peal_conn.remote above the count of bytes that other threads have had accepted and that
@@ -101,6 +102,7 @@ struct peal_conn {
     uint64_t progress_ms;       /* when the peer last took output */
     uint64_t taken_seen;        /* taken when last looked */
     uint64_t discarded;
+    uint64_t lingered;  /* of those, since our FIN */
     uint64_t opened_ns; /* then closed_ns, once closed */
     uint64_t id;
     struct pl_conn_owner *owner;
@@ -153,15 +155,18 @@ static inline struct peal_conn *pl_conn_of_io(struct pl_io *io)
 {
     return pl_container(io, struct peal_conn, io);
 }
+void pl_conn_output_empty(struct peal_conn *conn); /* the last byte was taken: FIN, if one is due */
+void pl_conn_peer_ended(struct peal_conn *conn);   /* FIN was read */
+void pl_conn_serve_requests(struct peal_conn *conn, unsigned requests); /* of other threads */
 void pl_conn_end_output(struct peal_conn *conn); /* nothing is accepted any more; any thread */
 void pl_conn_on_recv(struct pl_io *io, const void *data, ssize_t n);
 void pl_conn_update_recv(struct peal_conn *conn); /* tells the engine whether to read */
 void pl_conn_drop_input(struct peal_conn *conn);
 void pl_conn_on_sent(struct pl_io *io, ssize_t n);
 void pl_conn_flush_soon(
-    struct peal_conn *conn); /* when its callback returns, or in the flush phase */
-void pl_conn_flush_top(struct peal_conn *conn); /* flush, then on_drain if due; top level */
-void pl_conn_enter(struct peal_conn *conn);     /* around each callback of the program */
+    struct peal_conn *conn);                /* when its callback returns, or in the flush phase */
+void pl_conn_flush(struct peal_conn *conn); /* flush, then on_drain if due; top level */
+void pl_conn_enter(struct peal_conn *conn); /* around each callback of the program */
 void pl_conn_leave(struct peal_conn *conn);
 ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int count,
                       size_t size); /* loop's thread */
@@ -169,6 +174,8 @@ ssize_t pl_conn_queue_blob(struct peal_conn *conn, struct peal_blob *blob);
 ssize_t pl_conn_remote_send(struct peal_conn *conn, const struct iovec *parts, int count,
                             size_t size);
 ssize_t pl_conn_remote_blob(struct peal_conn *conn, struct peal_blob *blob);
+void pl_conn_accept_remote(struct peal_conn *conn,
+                           struct pl_chunk *chunk); /* takes the chunk over */
 void pl_conn_request(struct peal_conn *conn, enum pl_conn_request request);
 void pl_conn_timer_init(struct peal_conn *conn);
 void pl_conn_arm_timer(struct peal_conn *conn); /* after anything that a time-out depends on */

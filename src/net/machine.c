@@ -142,9 +142,8 @@ static void describe_move(uint32_t detail, char *text, size_t size)
                peal_conn_state_text((enum peal_conn_state)(detail & 0xff)));
 }
 
-/* Called with the first connection of the process: gives the recorder words for moves. */
-void pl_machine_init(void);
-void pl_machine_init(void)
+/* Gives the recorder, which belongs to a lower layer, words for moves. */
+__attribute__((constructor)) static void describe_moves(void)
 {
     pl_recorder_describe_move = describe_move;
 }

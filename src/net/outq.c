@@ -91,20 +91,13 @@ static void chunk_recycle(struct peal_loop *loop, struct pl_chunk *chunk)
     cache->count++;
 }
 
-static void chunk_free(struct peal_loop *loop, struct pl_chunk *chunk)
+static void chunk_done(struct peal_loop *loop, struct pl_chunk *chunk)
 {
-    switch (chunk->kind) {
-    case PL_CHUNK_COPY:
+    if (chunk->kind == PL_CHUNK_COPY) {
         chunk_recycle(loop, chunk);
-        return;
-    case PL_CHUNK_BLOB:
-        peal_blob_unref(chunk->blob);
-        break;
-    default:
-        sys_close(chunk->file.fd);
-        break;
+    } else {
+        pl_chunk_free(chunk);
     }
-    sys_free(chunk);
 }
 
 static void link_tail(struct pl_outq *queue, struct pl_chunk *chunk)
@@ -194,13 +187,65 @@ static struct pl_chunk *small_chunk(uint8_t kind, size_t begin, size_t end)
     return chunk;
 }
 
-int pl_outq_append_blob(struct pl_outq *queue, struct peal_blob *blob, size_t skip)
+struct pl_chunk *pl_chunk_copy(const struct iovec *parts, int count, size_t size)
+{
+    if (size > UINT32_MAX) {
+        return NULL;
+    }
+    struct pl_chunk *chunk = sys_malloc(CHUNK_HEADER + (size < 8 ? 8 : size));
+    if (!chunk) {
+        return NULL;
+    }
+    *chunk = (struct pl_chunk){.kind = PL_CHUNK_COPY, .capacity = (uint32_t)size};
+    for (int i = 0; i < count; i++) {
+        if (parts[i].iov_len > 0) {
+            memcpy(chunk->data + chunk->end, parts[i].iov_base, parts[i].iov_len);
+            chunk->end += parts[i].iov_len;
+        }
+    }
+    return chunk;
+}
+
+struct pl_chunk *pl_chunk_blob(struct peal_blob *blob, size_t skip)
 {
     struct pl_chunk *chunk = small_chunk(PL_CHUNK_BLOB, skip, peal_blob_size(blob));
+    if (chunk) {
+        chunk->blob = peal_blob_ref(blob);
+    }
+    return chunk;
+}
+
+void pl_chunk_free(struct pl_chunk *chunk)
+{
+    if (chunk->kind == PL_CHUNK_BLOB) {
+        peal_blob_unref(chunk->blob);
+    } else if (chunk->kind == PL_CHUNK_FILE) {
+        sys_close(chunk->file.fd);
+    }
+    sys_free(chunk);
+}
+
+void pl_outq_append_chunk(struct pl_outq *queue, struct peal_loop *loop, struct pl_chunk *chunk)
+{
+    size_t size = chunk->end - chunk->begin;
+    if (chunk->kind == PL_CHUNK_COPY &&
+        size <= tail_room(queue)) { /* small ones share a chunk, and a write */
+        const struct iovec part = {.iov_base = chunk->data + chunk->begin, .iov_len = size};
+        int result = pl_outq_append(queue, loop, &part, 1, size, 0);
+        pl_assert(result == 0);
+        pl_chunk_free(chunk);
+        return;
+    }
+    link_tail(queue, chunk);
+    queue->bytes += size;
+}
+
+int pl_outq_append_blob(struct pl_outq *queue, struct peal_blob *blob, size_t skip)
+{
+    struct pl_chunk *chunk = pl_chunk_blob(blob, skip);
     if (!chunk) {
         return -ENOMEM;
     }
-    chunk->blob = peal_blob_ref(blob);
     link_tail(queue, chunk);
     queue->bytes += chunk->end - chunk->begin;
     return 0;
@@ -255,7 +300,7 @@ void pl_outq_consume(struct pl_outq *queue, struct peal_loop *loop, size_t n)
             if (!queue->head) {
                 queue->tail = NULL;
             }
-            chunk_free(loop, chunk);
+            chunk_done(loop, chunk);
         }
     }
 }
@@ -285,7 +330,7 @@ ssize_t pl_outq_read_file(struct pl_outq *queue, struct peal_loop *loop)
         if (queue->tail == file) {
             queue->tail = copy;
         }
-        chunk_free(loop, file);
+        chunk_done(loop, file);
     }
     return n;
 }
@@ -295,7 +340,7 @@ void pl_outq_clear(struct pl_outq *queue, struct peal_loop *loop)
     while (queue->head) {
         struct pl_chunk *chunk = queue->head;
         queue->head = chunk->next;
-        chunk_free(loop, chunk);
+        chunk_done(loop, chunk);
     }
     *queue = (struct pl_outq){0};
 }

@@ -45,6 +45,8 @@ int pl_outq_append(
     size_t size, size_t skip); /* leaves out the first skip bytes of parts; size is what remains */
 int pl_outq_append_blob(struct pl_outq *queue, struct peal_blob *blob,
                         size_t skip); /* takes its own reference */
+void pl_outq_append_chunk(struct pl_outq *queue, struct peal_loop *loop,
+                          struct pl_chunk *chunk); /* takes it over */
 int pl_outq_append_file(struct pl_outq *queue, int fd, off_t offset,
                         size_t size); /* on success fd is the queue's */
 
@@ -59,6 +61,12 @@ void pl_outq_consume(struct pl_outq *queue, struct peal_loop *loop, size_t n);
  * does not know. Returns bytes moved, -ENOMEM, or the file's error; -ENODATA if the file ends
  * early. */
 ssize_t pl_outq_read_file(struct pl_outq *queue, struct peal_loop *loop);
+
+/* Chunks made on any thread, of just their size. pl_chunk_free frees one that is on no queue. */
+struct pl_chunk *pl_chunk_copy(const struct iovec *parts, int count, size_t size);
+struct pl_chunk *pl_chunk_blob(struct peal_blob *blob,
+                               size_t skip); /* with a reference of its own */
+void pl_chunk_free(struct pl_chunk *chunk);
 
 void pl_outq_clear(struct pl_outq *queue, struct peal_loop *loop);
 

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Input: from the engine's read buffer to the program.
+ *
+ * The engine reads into memory of the loop; on_data sees it through a view on the stack. What the
+ * program leaves is copied to a buffer of the connection's own, and the next read is appended to
+ * that; when all is consumed, the buffer goes. So a connection that is idle, or whose messages
+ * arrive whole, owns no input memory.
+ *
+ * Invariants:
+ *  1. conn->input is NULL or holds at least one byte whenever no callback of the connection is
+ * running.
+ *  2. Bytes reach on_data in the order in which they came, each exactly once as new, until the
+ * program ends the stream; from then on they are counted as discarded.
+ *  3. The engine is told to read exactly when somebody wants the bytes (pl_conn_update_recv is the
+ * one place). */
+#include "net/conn.h"
+
+#include "base/assert.h"
+#include "base/buf.h"
+
+#include <errno.h>
+
+void pl_conn_drop_input(struct peal_conn *conn)
+{
+    if (conn->input) {
+        conn->discarded += peal_buf_size(conn->input);
+        peal_buf_deinit(conn->input);
+        sys_free(conn->input);
+        conn->input = NULL;
+    }
+}
+
+/* Keeps what the callback left of the view. */
+static int keep(struct peal_conn *conn, struct peal_buf *view)
+{
+    if (pl_buf_own(view) < 0) {
+        return -ENOMEM;
+    }
+    struct peal_buf *input = sys_malloc(sizeof *input);
+    if (!input) {
+        return -ENOMEM;
+    }
+    *input = *view;
+    peal_buf_init(view);
+    conn->input = input;
+    return 0;
+}
+
+static void deliver(struct peal_conn *conn, const void *data, size_t size)
+{
+    struct peal_buf view;
+    struct peal_buf *input = &view;
+    peal_buf_init(&view);
+    if (!conn->input) {
+        pl_buf_borrow(&view, data, size);
+    } else {
+        input = conn->input;
+        if (peal_buf_append(input, data, size) < 0) {
+            pl_conn_break(conn, PEAL_CAUSE_NO_MEMORY, -ENOMEM);
+            return;
+        }
+    }
+    pl_conn_enter(conn);
+    conn->ops->on_data(conn, input, conn->user);
+    pl_conn_leave(conn);
+    size_t left = peal_buf_size(input);
+    if (left == 0 || pl_conn_state(conn) != PEAL_CONN_OPEN) {
+        if (input == &view) {
+            conn->discarded += left;
+        } else {
+            pl_conn_drop_input(conn);
+        }
+    } else if (left > conn->limits->values.input_bytes_max) {
+        pl_conn_break(conn, PEAL_CAUSE_INPUT_CAP, -ENOBUFS);
+    } else if (input == &view && keep(conn, &view) < 0) {
+        pl_conn_break(conn, PEAL_CAUSE_NO_MEMORY, -ENOMEM);
+    }
+    peal_buf_deinit(&view);
+}
+
+static void on_bytes(struct peal_conn *conn, const void *data, size_t size)
+{
+    struct peal_loop *loop = conn->io.loop;
+    conn->received += size;
+    conn->active_ms = pl_loop_now_ms(loop);
+    pl_count(&loop->counters.bytes_received, size);
+    if (pl_conn_state(conn) == PEAL_CONN_OPEN && conn->ops->on_data) {
+        deliver(conn, data, size);
+        return;
+    }
+    conn->discarded += size;
+    if (pl_conn_state(conn) == PEAL_CONN_LINGERING) {
+        size_t limit = conn->limits->values.linger_bytes_max;
+        conn->lingered += size;
+        if (conn->lingered > limit) {
+            pl_conn_break(conn, PEAL_CAUSE_LINGER_LIMIT, 0);
+        }
+    }
+}
+
+void pl_conn_on_recv(struct pl_io *io, const void *data, ssize_t n)
+{
+    struct peal_conn *conn = pl_conn_of_io(io);
+    if (pl_conn_state(conn) == PEAL_CONN_CLOSED) {
+        return; /* ended earlier in this batch of events */
+    }
+    if (n > 0) {
+        on_bytes(conn, data, (size_t)n);
+        return;
+    }
+    bool reading = pl_conn_has(conn, PL_CONN_RECV_ON);
+    conn->flags &= ~(uint32_t)PL_CONN_RECV_ON;
+    if (n < 0) {
+        pl_conn_fail(conn, (int)n, !reading); /* an error that was read had all data before it */
+    } else if (!pl_conn_has(conn, PL_CONN_FAILED)) {
+        pl_conn_peer_ended(conn);
+    }
+}
+
+void pl_conn_update_recv(struct peal_conn *conn)
+{
+    enum peal_conn_state state = pl_conn_state(conn);
+    if (state == PEAL_CONN_CLOSED || pl_conn_has(conn, PL_CONN_FAILED)) {
+        return;
+    }
+    bool held_back = conn->pauses > 0 || (pl_conn_has(conn, PL_CONN_HIGH) &&
+                                          conn->limits->values.pause_reading_at_high);
+    bool want = !pl_conn_has(conn, PL_CONN_PEER_FIN) && (state != PEAL_CONN_OPEN || !held_back);
+    if (want == pl_conn_has(conn, PL_CONN_RECV_ON)) {
+        return;
+    }
+    struct peal_loop *loop = conn->io.loop;
+    conn->flags ^= PL_CONN_RECV_ON;
+    int result = want ? loop->ops->recv_start(loop->engine, &conn->io)
+                      : loop->ops->recv_stop(loop->engine, &conn->io);
+    if (result < 0) {
+        pl_conn_fail(conn, result, true);
+    }
+}
+
+void peal_conn_pause_reading(struct peal_conn *conn)
+{
+    pl_loop_check(conn->io.loop, "peal_conn_pause_reading");
+    pl_assert(conn->pauses < UINT16_MAX);
+    conn->pauses++;
+    pl_conn_update_recv(conn);
+}
+
+void peal_conn_resume_reading(struct peal_conn *conn)
+{
+    pl_loop_check(conn->io.loop, "peal_conn_resume_reading");
+    if (conn->pauses == 0) {
+        pl_misuse("peal_conn_resume_reading was called more often than peal_conn_pause_reading; "
+                  "each resume must "
+                  "follow a pause of its own.");
+    }
+    conn->pauses--;
+    pl_conn_update_recv(conn);
+}
+
+int peal_conn_next_message(struct peal_conn *conn, const struct peal_codec *codec,
+                           struct peal_buf *input, const void **ret_message, size_t *ret_size)
+{
+    pl_loop_check(conn->io.loop, "peal_conn_next_message");
+    if (pl_conn_state(conn) != PEAL_CONN_OPEN) {
+        return 0;
+    }
+    int result = peal_codec_next(codec, input, ret_message, ret_size);
+    if (result < 0) {
+        pl_conn_break(conn, PEAL_CAUSE_PROTOCOL, result);
+    }
+    return result;
+}

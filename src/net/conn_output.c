@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Output: from the program to the kernel.
+ *
+ * What a callback sends gathers in the queue and is written once, when the callback has returned;
+ * what is sent from elsewhere on the loop's thread is written in the turn's flush phase. A large
+ * piece that meets a kernel with room is written at once, together with what had gathered, so that
+ * it is not copied. What the kernel does not take stays queued until the engine says that it takes
+ * more.
+ *
+ * Invariants:
+ *  1. Bytes are accepted whole or not at all; accepted bytes leave in order (G5).
+ *  2. While BLOCKED, no send is made, and the memory at the head of the queue does not change.
+ *  3. on_drain is called from the flush phase only, at most once a turn: a program that pumps from
+ * on_drain shares the loop with the others.
+ *  4. One connection writes at most about FLUSH_TURN_BYTES a turn, for the same reason.
+ *
+ * A write error does not end the connection here: input that arrived before it is shown first
+ * (pl_conn_fail, G6). */
+#include "net/conn.h"
+
+#include "base/assert.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+enum {
+    IOV_MAX_A_WRITE = 64,
+    DIRECT_PARTS_MAX = 16,
+    DIRECT_BYTES = 8 * 1024, /* from here on writing at once costs less than copying to the queue */
+    FLUSH_TURN_BYTES = 1024 * 1024
+};
+
+/* ---- accounts */
+
+static void took(struct peal_conn *conn, size_t n)
+{
+    struct peal_loop *loop = conn->io.loop;
+    conn->taken += n;
+    conn->active_ms = conn->progress_ms = pl_loop_now_ms(loop);
+    pl_count(&loop->counters.bytes_taken, n);
+}
+
+/* After the queue has become longer or shorter. */
+static void note_level(struct peal_conn *conn)
+{
+    const struct peal_conn_limits *limits = &conn->limits->values;
+    atomic_store_explicit(&conn->output_seen, conn->output.bytes - conn->output.file_bytes,
+                          memory_order_relaxed);
+    if (__builtin_expect(conn->output.bytes > limits->output_high_bytes, 0)) {
+        if (!pl_conn_has(conn, PL_CONN_HIGH)) {
+            conn->flags |= PL_CONN_HIGH | PL_CONN_DRAIN_WANTED;
+            pl_conn_update_recv(conn);
+        }
+    } else if (pl_conn_has(conn, PL_CONN_HIGH) && conn->output.bytes <= limits->output_low_bytes) {
+        conn->flags &= ~(uint32_t)PL_CONN_HIGH;
+        pl_conn_update_recv(conn);
+    }
+}
+
+static bool drain_is_due(const struct peal_conn *conn)
+{
+    return pl_conn_has(conn, PL_CONN_DRAIN_WANTED) &&
+           conn->output.bytes <= conn->limits->values.output_low_bytes &&
+           pl_conn_state(conn) == PEAL_CONN_OPEN && !pl_conn_has(conn, PL_CONN_FAILED);
+}
+
+static void blocked(struct peal_conn *conn)
+{
+    conn->flags |= PL_CONN_BLOCKED;
+    pl_count(&conn->io.loop->counters.short_writes, 1);
+    if (!pl_conn_has(conn, PL_CONN_WATCHED)) {
+        conn->flags |= PL_CONN_WATCHED;
+        conn->progress_ms = pl_loop_now_ms(conn->io.loop);
+        pl_conn_arm_timer(conn);
+    }
+}
+
+/* ---- flushing */
+
+/* The file at the head. Returns bytes taken, 0 with *ret_again when it was moved to memory instead,
+ * or a negative errno. */
+static ssize_t write_file(struct peal_conn *conn, size_t *ret_wanted, bool *ret_again)
+{
+    struct peal_loop *loop = conn->io.loop;
+    struct pl_chunk *chunk = conn->output.head;
+    bool file_error = false;
+    size_t size = chunk->end - chunk->begin;
+    size = size < FLUSH_TURN_BYTES ? size : FLUSH_TURN_BYTES;
+    ssize_t n = loop->ops->send_file(loop->engine, &conn->io, chunk->file.fd,
+                                     chunk->file.offset + (off_t)chunk->begin, size, &file_error);
+    *ret_wanted = size;
+    if (n == -EOPNOTSUPP) {
+        n = pl_outq_read_file(&conn->output, loop);
+        *ret_again = n > 0;
+        file_error = true;
+    }
+    if (n < 0 && file_error) { /* the socket is well, but the stream cannot be completed */
+        pl_conn_break(conn, n == -ENOMEM ? PEAL_CAUSE_NO_MEMORY : PEAL_CAUSE_IO_ERROR, (int)n);
+    } else if (n < 0) {
+        pl_conn_fail(conn, (int)n, true);
+    }
+    return n;
+}
+
+static ssize_t write_memory(struct peal_conn *conn, size_t *ret_wanted)
+{
+    struct peal_loop *loop = conn->io.loop;
+    struct iovec iov[IOV_MAX_A_WRITE];
+    int count = pl_outq_gather(&conn->output, iov, IOV_MAX_A_WRITE, ret_wanted);
+    ssize_t n = loop->ops->send(loop->engine, &conn->io, iov, count, 0);
+    if (n < 0) {
+        pl_conn_fail(conn, (int)n, true);
+    }
+    return n;
+}
+
+static bool can_write(const struct peal_conn *conn)
+{
+    return pl_conn_state(conn) != PEAL_CONN_CLOSED &&
+           !pl_conn_has(conn, PL_CONN_BLOCKED | PL_CONN_FAILED);
+}
+
+static void flush_job(struct pl_job *job)
+{
+    struct peal_conn *conn = pl_container(job, struct peal_conn, job);
+    pl_conn_flush(conn);
+    if (drain_is_due(conn)) {
+        conn->flags &= ~(uint32_t)PL_CONN_DRAIN_WANTED;
+        if (conn->ops->on_drain) {
+            pl_conn_enter(conn);
+            conn->ops->on_drain(conn, conn->user);
+            pl_conn_leave(conn);
+        }
+    }
+}
+
+static void flush_later(struct peal_conn *conn)
+{
+    if (pl_conn_state(conn) != PEAL_CONN_CLOSED && !pl_conn_has(conn, PL_CONN_FAILED)) {
+        conn->job.run = flush_job;
+        pl_loop_flush_later(conn->io.loop, &conn->job);
+    }
+}
+
+void pl_conn_flush_soon(struct peal_conn *conn)
+{
+    if (pl_conn_has(conn, PL_CONN_IN_CALLBACK)) {
+        conn->flags |= PL_CONN_FLUSH_DUE;
+    } else {
+        flush_later(conn);
+    }
+}
+
+void pl_conn_flush(struct peal_conn *conn)
+{
+    size_t budget = FLUSH_TURN_BYTES;
+    while (can_write(conn) && !pl_outq_is_empty(&conn->output)) {
+        if (budget == 0) {
+            flush_later(conn);
+            return;
+        }
+        size_t wanted = 0;
+        bool again = false;
+        ssize_t n = conn->output.head->kind == PL_CHUNK_FILE ? write_file(conn, &wanted, &again)
+                                                             : write_memory(conn, &wanted);
+        if (n < 0) {
+            return;
+        }
+        if (again) {
+            continue;
+        }
+        if (n > 0) {
+            pl_outq_consume(&conn->output, conn->io.loop, (size_t)n);
+            took(conn, (size_t)n);
+            note_level(conn);
+        }
+        if ((size_t)n < wanted) {
+            blocked(conn);
+        }
+        budget -= (size_t)n < budget ? (size_t)n : budget;
+    }
+    if (can_write(conn)) {
+        conn->flags &= ~(uint32_t)PL_CONN_WATCHED;
+        pl_conn_output_empty(conn);
+    }
+    if (drain_is_due(conn)) {
+        flush_later(conn);
+    }
+}
+
+void pl_conn_on_sent(struct pl_io *io, ssize_t n)
+{
+    struct peal_conn *conn = pl_conn_of_io(io);
+    if (pl_conn_state(conn) == PEAL_CONN_CLOSED) {
+        return;
+    }
+    conn->flags &= ~(uint32_t)PL_CONN_BLOCKED;
+    if (n < 0) {
+        pl_conn_fail(conn, (int)n, true);
+        return;
+    }
+    if (n > 0) {
+        pl_outq_consume(&conn->output, io->loop, (size_t)n);
+        took(conn, (size_t)n);
+        note_level(conn);
+    }
+    pl_conn_flush(conn);
+}
+
+void peal_conn_flush(struct peal_conn *conn)
+{
+    pl_loop_check(conn->io.loop, "peal_conn_flush");
+    pl_conn_flush(conn);
+}
+
+void peal_conn_want_drain(struct peal_conn *conn)
+{
+    pl_loop_check(conn->io.loop, "peal_conn_want_drain");
+    conn->flags |= PL_CONN_DRAIN_WANTED;
+    if (drain_is_due(conn)) {
+        flush_later(conn);
+    }
+}
+
+/* ---- accepting bytes from the program, on the loop's thread */
+
+static bool output_has_ended(const struct peal_conn *conn)
+{
+    return (atomic_load_explicit(&conn->remote, memory_order_relaxed) & PL_REMOTE_ENDED) != 0;
+}
+
+static bool is_over_cap(const struct peal_conn *conn, size_t size)
+{
+    size_t pending = conn->output.bytes - conn->output.file_bytes;
+    size_t cap = conn->limits->values.output_bytes_max;
+    return size > cap || pending > cap - size;
+}
+
+static ssize_t refuse_over_cap(struct peal_conn *conn)
+{
+    if (!conn->limits->values.output_cap_refuses) {
+        pl_conn_break(conn, PEAL_CAUSE_OUTPUT_CAP, -ENOBUFS);
+    }
+    return -ENOBUFS;
+}
+
+static void accepted(struct peal_conn *conn, size_t size)
+{
+    conn->accepted += size;
+    note_level(conn);
+    pl_conn_flush_soon(conn);
+}
+
+/* Writes what has gathered and the parts in one call. Returns how many bytes of the parts the
+ * kernel took, or a negative errno, with the connection failed. */
+static ssize_t write_direct(struct peal_conn *conn, const struct iovec *parts, int count,
+                            size_t size)
+{
+    struct peal_loop *loop = conn->io.loop;
+    struct iovec iov[IOV_MAX_A_WRITE];
+    size_t queued = 0;
+    int used = pl_outq_gather(&conn->output, iov, IOV_MAX_A_WRITE - DIRECT_PARTS_MAX, &queued);
+    if (queued != conn->output.bytes) {
+        return 0; /* a file, or very many chunks, are in front of it */
+    }
+    memcpy(iov + used, parts, (size_t)count * sizeof *parts);
+    ssize_t n = loop->ops->send(loop->engine, &conn->io, iov, used + count, PL_SEND_NOW);
+    if (n < 0) {
+        pl_conn_fail(conn, (int)n, true);
+        return -EPIPE;
+    }
+    size_t of_queue = (size_t)n < queued ? (size_t)n : queued;
+    pl_outq_consume(&conn->output, loop, of_queue);
+    conn->accepted += (size_t)n - of_queue;
+    took(conn, (size_t)n);
+    if ((size_t)n < queued + size) {
+        blocked(conn);
+    }
+    return n - (ssize_t)of_queue;
+}
+
+ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int count, size_t size)
+{
+    if (output_has_ended(conn)) {
+        return -EPIPE;
+    }
+    if (size == 0) {
+        return 0;
+    }
+    if (__builtin_expect(is_over_cap(conn, size), 0)) {
+        return refuse_over_cap(conn);
+    }
+    size_t sent = 0;
+    if (size >= DIRECT_BYTES && count <= DIRECT_PARTS_MAX && !pl_conn_has(conn, PL_CONN_BLOCKED)) {
+        ssize_t n = write_direct(conn, parts, count, size);
+        if (n < 0) {
+            return n;
+        }
+        sent = (size_t)n;
+        if (sent == size) {
+            note_level(conn);
+            return (ssize_t)size;
+        }
+    }
+    int result = pl_outq_append(&conn->output, conn->io.loop, parts, count, size - sent, sent);
+    if (result < 0) {
+        if (sent >
+            0) { /* half of it is gone and the rest has no place: the stream cannot be kept whole */
+            pl_conn_break(conn, PEAL_CAUSE_NO_MEMORY, result);
+        }
+        return result;
+    }
+    accepted(conn, size - sent);
+    return (ssize_t)size;
+}
+
+ssize_t pl_conn_queue_blob(struct peal_conn *conn, struct peal_blob *blob)
+{
+    size_t size = peal_blob_size(blob);
+    if (output_has_ended(conn)) {
+        return -EPIPE;
+    }
+    if (size == 0) {
+        return 0;
+    }
+    if (is_over_cap(conn, size)) {
+        return refuse_over_cap(conn);
+    }
+    int result = pl_outq_append_blob(&conn->output, blob, 0);
+    if (result < 0) {
+        return result;
+    }
+    accepted(conn, size);
+    return (ssize_t)size;
+}
+
+void pl_conn_accept_remote(struct peal_conn *conn, struct pl_chunk *chunk)
+{
+    size_t size = chunk->end - chunk->begin;
+    pl_outq_append_chunk(&conn->output, conn->io.loop, chunk);
+    accepted(conn, size);
+}
+
+/* ---- the program's calls */
+
+static ssize_t send_parts(struct peal_conn *conn, const struct iovec *parts, int count, size_t size)
+{
+    return pl_loop_is_mine(conn->io.loop) ? pl_conn_queue(conn, parts, count, size)
+                                          : pl_conn_remote_send(conn, parts, count, size);
+}
+
+ssize_t peal_conn_send(struct peal_conn *conn, const void *data, size_t size)
+{
+    if ((!data && size > 0) || size > SSIZE_MAX) {
+        return -EINVAL;
+    }
+    struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+    return send_parts(conn, &part, 1, size);
+}
+
+ssize_t peal_conn_sendv(struct peal_conn *conn, const struct iovec *parts, int count)
+{
+    size_t size = 0;
+    if (count < 0 || (!parts && count > 0)) {
+        return -EINVAL;
+    }
+    for (int i = 0; i < count; i++) {
+        if ((!parts[i].iov_base && parts[i].iov_len > 0) || parts[i].iov_len > SSIZE_MAX - size) {
+            return -EINVAL;
+        }
+        size += parts[i].iov_len;
+    }
+    return send_parts(conn, parts, count, size);
+}
+
+ssize_t peal_conn_send_ref(struct peal_conn *conn, struct peal_blob *blob)
+{
+    if (!blob) {
+        return -EINVAL;
+    }
+    return pl_loop_is_mine(conn->io.loop) ? pl_conn_queue_blob(conn, blob)
+                                          : pl_conn_remote_blob(conn, blob);
+}
+
+ssize_t peal_conn_send_message(struct peal_conn *conn, const struct peal_codec *codec,
+                               const void *data, size_t size)
+{
+    unsigned char prefix[PEAL_CODEC_PREFIX_MAX];
+    if (!data && size > 0) {
+        return -EINVAL;
+    }
+    ssize_t prefix_size = peal_codec_prefix(codec, size, prefix);
+    if (prefix_size < 0) {
+        return prefix_size;
+    }
+    struct iovec parts[2] = {{.iov_base = prefix, .iov_len = (size_t)prefix_size},
+                             {.iov_base = (void *)(uintptr_t)data, .iov_len = size}};
+    return send_parts(conn, parts, 2, (size_t)prefix_size + size);
+}
+
+ssize_t peal_conn_send_file(struct peal_conn *conn, int fd, off_t offset, size_t size)
+{
+    pl_loop_check(conn->io.loop, "peal_conn_send_file");
+    if (offset < 0 || size > SSIZE_MAX) {
+        return -EINVAL;
+    }
+    if (output_has_ended(conn)) {
+        return -EPIPE;
+    }
+    if (size == 0) {
+        return 0;
+    }
+    int own = sys_dup(fd);
+    if (own < 0) {
+        return own;
+    }
+    int result = pl_outq_append_file(&conn->output, own, offset, size);
+    if (result < 0) {
+        sys_close(own);
+        return result;
+    }
+    accepted(conn, size);
+    return (ssize_t)size;
+}
+
+size_t peal_conn_output_bytes(const struct peal_conn *conn)
+{
+    pl_loop_check(conn->io.loop, "peal_conn_output_bytes");
+    return conn->output.bytes;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Other threads: sending and ending from anywhere.
+ *
+ * A connection's queue and state belong to its loop. Another thread that sends makes a chunk of its
+ * bytes and posts it as a task; one that ends the connection sets a request bit and posts the task
+ * that is part of the connection, so that ending never allocates. Both go through the loop's one
+ * queue, so what one thread does arrives in the order in which it did it.
+ *
+ * The word conn->remote decides, in one atomic step, whether bytes are accepted: it holds the count
+ * of bytes accepted from other threads that have not arrived at the loop, and a bit that says that
+ * the output side has ended. After the bit is set nothing is added. So:
+ *  1. send after shutdown, close or abort, in whichever thread, says -EPIPE from the moment that
+ * the ending call was made;
+ *  2. a FIN waits until the count is 0: what was accepted before a close arrives before the FIN;
+ *  3. at the end, what is still in the count is accepted and unsent in the record; a task that
+ * arrives later finds the connection CLOSED and drops its bytes.
+ *
+ * Every task holds a reference to the connection, and through it to the loop. */
+#include "net/conn.h"
+
+#include "base/assert.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct remote_send {
+    struct pl_task task;
+    struct peal_conn *conn;
+    struct pl_chunk *chunk;
+};
+
+static void arrive(struct pl_task *task, bool dropped)
+{
+    struct remote_send *send = pl_container(task, struct remote_send, task);
+    struct peal_conn *conn = send->conn;
+    struct pl_chunk *chunk = send->chunk;
+    sys_free(send);
+    if (dropped || pl_conn_state(conn) == PEAL_CONN_CLOSED || pl_conn_has(conn, PL_CONN_FAILED)) {
+        pl_chunk_free(chunk); /* the record counts it as accepted and unsent */
+    } else {
+        size_t size = chunk->end - chunk->begin;
+        pl_conn_accept_remote(conn, chunk);
+        atomic_fetch_sub_explicit(&conn->remote, size, memory_order_acq_rel);
+    }
+    pl_conn_release(conn);
+}
+
+/* Adds size to the count, or says why not. */
+static int reserve(struct peal_conn *conn, size_t size)
+{
+    uint64_t seen = atomic_load_explicit(&conn->remote, memory_order_relaxed);
+    do {
+        if (seen & PL_REMOTE_ENDED) {
+            return -EPIPE;
+        }
+        size_t cap = atomic_load_explicit(&conn->output_cap, memory_order_relaxed);
+        size_t pending =
+            atomic_load_explicit(&conn->output_seen, memory_order_relaxed) + (size_t)seen;
+        if (size > cap || pending > cap - size) {
+            pl_conn_request(conn, PL_REQUEST_CAP);
+            return -ENOBUFS;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&conn->remote, &seen, seen + size,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    return 0;
+}
+
+/* Takes the chunk over, whatever comes of it. */
+static ssize_t post_chunk(struct peal_conn *conn, struct pl_chunk *chunk)
+{
+    size_t size = chunk->end - chunk->begin;
+    struct remote_send *send = sys_malloc(sizeof *send);
+    int result = send ? reserve(conn, size) : -ENOMEM;
+    if (result < 0) {
+        sys_free(send);
+        pl_chunk_free(chunk);
+        return result;
+    }
+    *send = (struct remote_send){.task = {.fn = arrive}, .conn = conn, .chunk = chunk};
+    pl_conn_hold(conn);
+    if (!pl_loop_post_task(conn->io.loop, &send->task)) {
+        arrive(&send->task,
+               true); /* accepted before the loop's end closed the connection: counted there */
+    }
+    return (ssize_t)size;
+}
+
+static bool has_ended(const struct peal_conn *conn)
+{
+    return (atomic_load_explicit(&conn->remote, memory_order_acquire) & PL_REMOTE_ENDED) != 0;
+}
+
+ssize_t pl_conn_remote_send(struct peal_conn *conn, const struct iovec *parts, int count,
+                            size_t size)
+{
+    if (has_ended(conn)) {
+        return -EPIPE;
+    }
+    if (size == 0) {
+        return 0;
+    }
+    struct pl_chunk *chunk = pl_chunk_copy(parts, count, size);
+    return chunk ? post_chunk(conn, chunk) : -ENOMEM;
+}
+
+ssize_t pl_conn_remote_blob(struct peal_conn *conn, struct peal_blob *blob)
+{
+    if (has_ended(conn)) {
+        return -EPIPE;
+    }
+    if (peal_blob_size(blob) == 0) {
+        return 0;
+    }
+    struct pl_chunk *chunk = pl_chunk_blob(blob, 0);
+    return chunk ? post_chunk(conn, chunk) : -ENOMEM;
+}
+
+static void serve(struct pl_task *task, bool dropped)
+{
+    struct peal_conn *conn = pl_container(task, struct peal_conn, task);
+    unsigned requests = atomic_exchange_explicit(&conn->requests, 0, memory_order_acq_rel);
+    if (!dropped) {
+        pl_conn_serve_requests(conn, requests);
+    }
+    pl_conn_release(conn);
+}
+
+void pl_conn_request(struct peal_conn *conn, enum pl_conn_request request)
+{
+    if (request != PL_REQUEST_CAP) { /* at the cap the loop decides whether it is the end */
+        pl_conn_end_output(conn);
+    }
+    if (atomic_fetch_or_explicit(&conn->requests, (uint8_t)request, memory_order_acq_rel) != 0) {
+        return; /* the task is on its way already and will see this bit too */
+    }
+    pl_conn_hold(conn);
+    conn->task.fn = serve;
+    if (!pl_loop_post_task(conn->io.loop, &conn->task)) {
+        serve(&conn->task, true); /* the loop has ended, and closed it */
+    }
+}
+
+/* ---- by id */
+
+static int request_by_id(uint64_t id, enum pl_conn_request request)
+{
+    struct peal_conn *conn = pl_handle_find(id);
+    if (!conn) {
+        return -ESTALE;
+    }
+    switch (request) {
+    case PL_REQUEST_SHUTDOWN:
+        peal_conn_shutdown(conn);
+        break;
+    case PL_REQUEST_CLOSE:
+        peal_conn_close(conn);
+        break;
+    default:
+        peal_conn_abort(conn);
+        break;
+    }
+    pl_conn_release(conn);
+    return 0;
+}
+
+ssize_t peal_conn_send_to_id(uint64_t id, const void *data, size_t size)
+{
+    struct peal_conn *conn = pl_handle_find(id);
+    if (!conn) {
+        return -ESTALE;
+    }
+    ssize_t result = peal_conn_send(conn, data, size);
+    pl_conn_release(conn);
+    return result;
+}
+
+int peal_conn_shutdown_id(uint64_t id)
+{
+    return request_by_id(id, PL_REQUEST_SHUTDOWN);
+}
+
+int peal_conn_close_id(uint64_t id)
+{
+    return request_by_id(id, PL_REQUEST_CLOSE);
+}
+
+int peal_conn_abort_id(uint64_t id)
+{
+    return request_by_id(id, PL_REQUEST_ABORT);
+}
