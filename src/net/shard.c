@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A shard: the connections that one loop serves for one server, and that loop's part in stopping
+ * it.
+ *
+ * Because a connection's registry is on its own loop, opening and removing one takes no hop between
+ * threads: muduo's "FIXME: unsafe" and its two queued functions have no counterpart here.
+ *
+ * A shard finishes once: when it is stopping or its loop has gone, its connections have closed and
+ * no socket is on its way to it. When the last of a server's shards has finished, the server has
+ * stopped (server_stop.c).
+ *
+ * Invariants:
+ *  1. A connection is in conns from on_open until its owner is told that it closed; the shard
+ * outlives it.
+ *  2. incoming is raised before a socket is posted here and lowered when it has arrived, was
+ * dropped, or could not be posted; whoever lowers it looks whether the shard has finished by that.
+ * A sender that finds the loop's queue closed does so on its own thread: the loop's thread, which
+ * wrote the shard before it closed the queue, does not touch it any more.
+ *  3. Once stopping, nothing is opened here: sockets that still arrive are closed and counted as
+ * lost. */
+#include "net/server.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+
+static void conn_closed(struct pl_conn_owner *owner, struct peal_conn *conn,
+                        const struct peal_close_record *record)
+{
+    struct pl_shard *shard = pl_container(owner, struct pl_shard, owner);
+    struct pl_server_counters *counters = &shard->counters;
+    pl_list_remove(&conn->owner_link);
+    pl_server_discount(shard->server, &conn->peer.any, conn->peer_size);
+    pl_count(&counters->closed, 1);
+    pl_count(&counters->closed_by_cause[record->cause], 1);
+    pl_count(&counters->bytes_received, record->bytes_received);
+    pl_count(&counters->bytes_accepted, record->bytes_accepted);
+    pl_count(&counters->bytes_taken, record->bytes_taken);
+    pl_count(&counters->bytes_unsent, record->bytes_unsent);
+    if (shard->stopping) {
+        bool cut =
+            (record->cause == PEAL_CAUSE_SERVER_STOP || record->cause == PEAL_CAUSE_LOOP_ENDED) &&
+            !record->clean;
+        shard->report.cut_off += cut;
+        shard->report.closed_clean += record->clean;
+        shard->report.closed_otherwise += !cut && !record->clean;
+        shard->report.bytes_unsent += record->bytes_unsent;
+        pl_shard_check_finished(shard);
+    }
+}
+
+static void close_listeners(struct pl_shard *shard)
+{
+    pl_list_each_safe (node, &shard->listeners) {
+        pl_list_remove(node);
+        pl_listener_close(pl_container(node, struct pl_listener, link));
+    }
+}
+
+void pl_shard_hold_back(struct pl_shard *shard, bool hold)
+{
+    if (shard->held == hold) {
+        return;
+    }
+    shard->held = hold;
+    pl_list_each (node, &shard->listeners) {
+        struct pl_listener *listener = pl_container(node, struct pl_listener, link);
+        if (hold) {
+            pl_listener_hold_back(listener);
+        } else {
+            pl_listener_go_on(listener);
+        }
+    }
+}
+
+static void break_all(struct pl_shard *shard, enum peal_cause cause)
+{
+    pl_list_each (node, &shard->conns) {
+        pl_conn_break(pl_container(node, struct peal_conn, owner_link), cause, 0);
+    }
+}
+
+static void begin_stopping(struct pl_shard *shard)
+{
+    shard->stopping = true;
+    pl_list_each (node, &shard->conns) {
+        shard->report.connections++;
+    }
+    close_listeners(shard);
+}
+
+void pl_shard_loop_ended(struct pl_shard *shard)
+{
+    shard->loop_gone = true;
+    peal_timer_deinit(&shard->deadline);
+    if (!shard->stopping) {
+        begin_stopping(shard);
+    }
+    break_all(shard, PEAL_CAUSE_LOOP_ENDED);
+    pl_shard_check_finished(shard);
+}
+
+static void on_loop_end(struct pl_resident *resident)
+{
+    pl_shard_loop_ended(pl_container(resident, struct pl_shard, resident));
+}
+
+static void on_deadline(struct peal_timer *timer, void *user)
+{
+    (void)timer;
+    pl_shard_stop(user);
+}
+
+void pl_shard_stop(struct pl_shard *shard)
+{
+    if (atomic_load(&shard->finished) || shard->loop_gone) {
+        return;
+    }
+    if (!shard->stopping) {
+        begin_stopping(shard);
+        pl_list_each (node, &shard->conns) {
+            pl_conn_close_for(pl_container(node, struct peal_conn, owner_link),
+                              PEAL_CAUSE_SERVER_STOP);
+        }
+    }
+    uint64_t now_ns = sys_monotonic_ns();
+    uint64_t deadline_ns = atomic_load(&shard->server->deadline_ns);
+    if (now_ns >= deadline_ns) {
+        break_all(shard, PEAL_CAUSE_SERVER_STOP);
+    } else {
+        peal_timer_start(&shard->deadline, (deadline_ns - now_ns) / 1000000u + 1, 0);
+    }
+    pl_shard_check_finished(shard);
+}
+
+void pl_shard_check_finished(struct pl_shard *shard)
+{
+    if (!shard->stopping || !pl_list_is_empty(&shard->conns) || atomic_load(&shard->incoming) > 0 ||
+        atomic_exchange(&shard->finished, true)) {
+        return;
+    }
+    peal_timer_deinit(&shard->deadline);
+    pl_loop_leave(&shard->resident);
+    pl_server_shard_finished(shard->server); /* may free the shard: last */
+}
+
+void pl_shard_add(struct pl_shard *shard, struct peal_conn *conn)
+{
+    struct peal_server *server = shard->server;
+    struct sockaddr_storage peer; /* the connection may be gone when it has to be discounted */
+    socklen_t peer_size = conn->peer_size;
+    memcpy(&peer, &conn->peer, sizeof conn->peer);
+    if (shard->stopping) {
+        pl_conn_discard(conn);
+    } else {
+        conn->server_number = server->number;
+        if (pl_conn_open(conn, shard->loop, server->options.ops, server->options.user,
+                         shard->limits, &shard->owner) == 0) {
+            pl_list_append(&shard->conns, &conn->owner_link);
+            pl_count(&shard->counters.opened, 1);
+            return;
+        }
+    }
+    pl_count(&shard->counters.handover_lost, 1);
+    pl_server_discount(server, (const struct sockaddr *)&peer, peer_size);
+}
+
+struct pl_shard *pl_shard_new(struct peal_server *server, struct peal_loop *loop)
+{
+    struct pl_shard *shard = sys_calloc(1, sizeof *shard);
+    if (!shard) {
+        return NULL;
+    }
+    shard->limits = pl_limits_new(&server->options.limits);
+    if (!shard->limits) {
+        sys_free(shard);
+        return NULL;
+    }
+    shard->owner.kind = PL_OWNER_SHARD;
+    shard->owner.closed = conn_closed;
+    shard->server = server;
+    shard->loop = peal_loop_ref(loop);
+    shard->resident.on_loop_end = on_loop_end;
+    pl_list_init(&shard->resident.link);
+    pl_list_init(&shard->conns);
+    pl_list_init(&shard->listeners);
+    return shard;
+}
+
+void pl_shard_free(struct pl_shard *shard)
+{
+    if (!shard) {
+        return;
+    }
+    pl_assert(pl_list_is_empty(&shard->conns));
+    pl_limits_unref(shard->limits);
+    peal_loop_unref(shard->loop);
+    sys_free(shard);
+}
+
+void pl_shard_settle(struct pl_shard *shard)
+{
+    peal_timer_init(&shard->deadline, shard->loop, on_deadline, shard);
+    pl_loop_settle(shard->loop, &shard->resident);
+}
