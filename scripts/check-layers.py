@@ -7,7 +7,7 @@ The table is the one in STYLE.md. Public headers have a layer too, that of the c
 import os
 import re
 
-from common import files, finding, finish, text_of, without_comments
+from common import ROOT, files, finding, finish, text_of, without_comments
 
 # From the bottom up.
 LAYERS = ["sys", "base", "loop", "net"]
@@ -50,7 +50,8 @@ def check_inside(path, layer, includes):
 def check_user(path, includes):
     for number, target, quoted in includes:
         inside = target.split("/")[0] in LAYERS and not target.startswith("sys/")
-        if quoted and os.path.exists(os.path.join(os.path.dirname(path), target)):
+        own = [os.path.dirname(path), path.split(os.sep)[0]]
+        if quoted and any(os.path.exists(os.path.join(ROOT, folder, target)) for folder in own):
             continue
         if inside or (quoted and not target.startswith("peal")):
             finding(path, number, f"programs use the public headers only; {target} is inside.")
