@@ -99,7 +99,8 @@ PEAL_API void peal_loop_set_busy_poll_us(struct peal_loop *loop, uint32_t busy_p
 PEAL_API const char *peal_loop_name(const struct peal_loop *loop);   /* any thread */
 PEAL_API const char *peal_loop_engine(const struct peal_loop *loop); /* any thread: "epoll" */
 
-/* The last 4096 lifecycle events of the loop and its connections, oldest first, as lines. The loop's thread. */
+/* The last 4096 lifecycle events of the loop and its connections, oldest first, as lines. The
+ * loop's thread. */
 PEAL_API void peal_loop_print_recorder(struct peal_loop *loop,
                                        void (*line)(const char *text, void *user), void *user);
 

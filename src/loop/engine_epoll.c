@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The epoll engine: readiness made into completions.
  *
- * Level triggered: an event that is not used up comes again. One read an io a turn, into the loop's scratch memory, so that no
- * connection starves another. What the kernel watches for an io (armed) follows what the owner wants (flags) lazily: it is brought into
- * line after the handlers of an event have run, so that a send that blocks, unblocks and blocks again costs no system call.
+ * Level triggered: an event that is not used up comes again. One read an io a turn, into the loop's
+ * scratch memory, so that no connection starves another. What the kernel watches for an io (armed)
+ * follows what the owner wants (flags) lazily: it is brought into line after the handlers of an
+ * event have run, so that a send that blocks, unblocks and blocks again costs no system call.
  *
  * Invariants, besides the contract E1-E7 of engine.h:
- *  1. armed is the event mask that the kernel has for io->fd, with ARMED_IN set if the fd is in the set at all. An io that is not in
- *     the set is parked (E7), not attached yet, or detached (flag DETACHED).
- *  2. An event's pointer is good for the whole batch: owners free an io in reap only. After each handler call the io is looked at
- *     again before anything more is done with it, because the handler may have detached it.
- *  3. A connect that the kernel decided at once is told from wait, not from inside the call: it is put on a list.
+ *  1. armed is the event mask that the kernel has for io->fd, with ARMED_IN set if the fd is in the
+ * set at all. An io that is not in the set is parked (E7), not attached yet, or detached (flag
+ * DETACHED).
+ *  2. An event's pointer is good for the whole batch: owners free an io in reap only. After each
+ * handler call the io is looked at again before anything more is done with it, because the handler
+ * may have detached it.
+ *  3. A connect that the kernel decided at once is told from wait, not from inside the call: it is
+ * put on a list.
  *  4. in_flight stays 0: readiness leaves nothing in the kernel that memory must outlive.
  *
- * EPOLLRDHUP is not asked for: the end of the stream is read in its turn, after the data before it. EPOLLERR and EPOLLHUP come
- * unasked; with recv on they mean "read", which gives data, then the error; with recv off an error is told at once (E2), and a bare
- * hang-up parks the fd, or it would wake the loop for ever. */
+ * EPOLLRDHUP is not asked for: the end of the stream is read in its turn, after the data before it.
+ * EPOLLERR and EPOLLHUP come unasked; with recv on they mean "read", which gives data, then the
+ * error; with recv off an error is told at once (E2), and a bare hang-up parks the fd, or it would
+ * wake the loop for ever. */
 #include "loop/loop.h"
 
 #include "base/assert.h"
@@ -70,7 +75,8 @@ static int control(struct pl_engine *engine, struct pl_io *io, int op, uint8_t w
     return result;
 }
 
-/* Brings the kernel into line with the owner's wants. A parked io with nothing wanted stays parked. */
+/* Brings the kernel into line with the owner's wants. A parked io with nothing wanted stays parked.
+ */
 static int align(struct pl_engine *engine, struct pl_io *io)
 {
     uint8_t want = wanted(io);
@@ -120,8 +126,8 @@ static int pending_error(struct pl_io *io)
     return result < 0 ? result : -error;
 }
 
-/* An error or a hang-up while nobody reads: a send that is blocked learns of it by trying; else an error is told, and a mere hang-up
- * waits, out of the set, until somebody reads. */
+/* An error or a hang-up while nobody reads: a send that is blocked learns of it by trying; else an
+ * error is told, and a mere hang-up waits, out of the set, until somebody reads. */
 static void fault_while_paused(struct pl_engine *engine, struct pl_io *io, uint32_t events)
 {
     int error = events & EPOLLERR ? pending_error(io) : 0;
@@ -299,7 +305,8 @@ static void forget_decided(struct pl_engine *engine, const struct pl_io *io)
     }
 }
 
-/* Refused at once: io->poll_events, which a stream does not use, keeps the errno until wait tells it. */
+/* Refused at once: io->poll_events, which a stream does not use, keeps the errno until wait tells
+ * it. */
 static int connect_io(struct pl_engine *engine, struct pl_io *io, const struct sockaddr *address,
                       socklen_t size)
 {

@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The loop: a turn, and the end.
  *
- * A turn is wait, events, tasks, timers, deferred, flush, reap. Each phase handles what was there when it began, so that work that makes
- * more of its own kind (a task that posts tasks, a drain that sends) shares the loop with everything else; reap alone goes on until it is
- * empty, because ends that happen in on_close belong to the same end. What is left over keeps the next turn from sleeping.
+ * A turn is wait, events, tasks, timers, deferred, flush, reap. Each phase handles what was there
+ * when it began, so that work that makes more of its own kind (a task that posts tasks, a drain
+ * that sends) shares the loop with everything else; reap alone goes on until it is empty, because
+ * ends that happen in on_close belong to the same end. What is left over keeps the next turn from
+ * sleeping.
  *
- * Waking. A producer pushes its task and then looks whether the loop is asleep; the loop says that it is asleep and then looks whether
- * there is a task. Both in sequentially consistent order, so at least one of the two sees the other (hazard 36). The producer that
- * takes the word "asleep" back writes the eventfd, once; all others, and all while the loop is awake, write nothing.
+ * Waking. A producer pushes its task and then looks whether the loop is asleep; the loop says that
+ * it is asleep and then looks whether there is a task. Both in sequentially consistent order, so at
+ * least one of the two sees the other (hazard 36). The producer that takes the word "asleep" back
+ * writes the eventfd, once; all others, and all while the loop is awake, write nothing.
  *
- * The end, once, on the loop's thread: life becomes ENDING; residents are told and close what they have; reap; the queue is closed,
- * and the tasks still in it are dropped; reap again, and as long as the engine has something in flight; then engine and memory go. So
- * every connection has had its on_close, and every accepted task was run or dropped, before peal_loop_run or peal_loop_free returns. The
- * structure itself stays until the last reference, to answer posts.
+ * The end, once, on the loop's thread: life becomes ENDING; residents are told and close what they
+ * have; reap; the queue is closed, and the tasks still in it are dropped; reap again, and as long
+ * as the engine has something in flight; then engine and memory go. So every connection has had its
+ * on_close, and every accepted task was run or dropped, before peal_loop_run or peal_loop_free
+ * returns. The structure itself stays until the last reference, to answer posts.
  *
- * The loop's thread is the one that made it; it is told by the address of a thread-local variable, two instructions. A later thread can
- * be given the same address only after the first has ended, when calls from it would be as wrong as before but cannot be told. */
+ * The loop's thread is the one that made it; it is told by the address of a thread-local variable,
+ * two instructions. A later thread can be given the same address only after the first has ended,
+ * when calls from it would be as wrong as before but cannot be told. */
 #include "loop/loop.h"
 
 #include "base/assert.h"
@@ -249,7 +254,8 @@ static int64_t wait_ns(struct peal_loop *loop, int64_t most_ns)
     return most_ns >= 0 && most_ns < left_ns ? most_ns : left_ns;
 }
 
-/* Polls without sleeping for up to busy_poll_us. Returns events, 0 when none came, or a negative errno. */
+/* Polls without sleeping for up to busy_poll_us. Returns events, 0 when none came, or a negative
+ * errno. */
 static int busy_poll(struct peal_loop *loop, int64_t timeout_ns)
 {
     uint64_t until_ns = loop->busy_poll_us * 1000ull;
@@ -286,10 +292,12 @@ static int wait_for_events(struct peal_loop *loop, int64_t most_ns)
     return loop->ops->wait(loop->engine, timeout_ns);
 }
 
-/* Called by the engine between its wait and the first event of the batch: here the turn's work begins. */
+/* Called by the engine between its wait and the first event of the batch: here the turn's work
+ * begins. */
 void pl_loop_awake(struct peal_loop *loop)
 {
-    /* An exchange, to see all that a thread which took asleep back did before: it counted itself in waking. */
+    /* An exchange, to see all that a thread which took asleep back did before: it counted itself in
+     * waking. */
     if (loop->sleeping) {
         loop->sleeping = false;
         if (!atomic_exchange_explicit(&loop->asleep, false, memory_order_acquire)) {

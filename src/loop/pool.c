@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A pool of loops on threads of their own.
  *
- * Each thread makes its own loop (a loop belongs to the thread that makes it), says so under the pool's mutex, and runs. peal_pool_new
- * waits for all of them to have said so, or to have failed; if any failed, the others are told to quit and joined, and the first error
- * is the result. The pool holds a reference to each loop, so that a pointer from peal_pool_loop is good as long as the pool is. */
+ * Each thread makes its own loop (a loop belongs to the thread that makes it), says so under the
+ * pool's mutex, and runs. peal_pool_new waits for all of them to have said so, or to have failed;
+ * if any failed, the others are told to quit and joined, and the first error is the result. The
+ * pool holds a reference to each loop, so that a pointer from peal_pool_loop is good as long as the
+ * pool is. */
 #include <peal/pool.h>
 
 #include "base/assert.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The program's tasks: a function and its argument, in a small allocation that lives from the post to the call. Inside the library tasks
- * are parts of what they are about (pl_loop_post_task) and allocate nothing. */
+/* The program's tasks: a function and its argument, in a small allocation that lives from the post
+ * to the call. Inside the library tasks are parts of what they are about (pl_loop_post_task) and
+ * allocate nothing. */
 #include "loop/loop.h"
 
 #include "base/assert.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The flight recorder of a loop.
  *
- * A ring of fixed entries, written by the loop's thread only: an event costs one cache line and no branch, so it is always on. Text is made
- * when somebody asks. When an invariant breaks, the last events of the loop that the thread is inside of go to standard error, which
- * is where whoever reads the report needs them. */
+ * A ring of fixed entries, written by the loop's thread only: an event costs one cache line and no
+ * branch, so it is always on. Text is made when somebody asks. When an invariant breaks, the last
+ * events of the loop that the thread is inside of go to standard error, which is where whoever
+ * reads the report needs them. */
 #include "loop/recorder.h"
 
 #include "base/assert.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Signals: a signalfd and a watch for each.
  *
- * The kernel gives a signal of the process to any thread that does not block it, so it must be blocked in all of them for the signalfd to
- * see it: opening blocks it in the calling thread, and threads started later inherit that. Closing restores what was before, in the same
- * thread. The fd of its own for each signal costs a little and keeps each one's life apart from the others'. */
+ * The kernel gives a signal of the process to any thread that does not block it, so it must be
+ * blocked in all of them for the signalfd to see it: opening blocks it in the calling thread, and
+ * threads started later inherit that. Closing restores what was before, in the same thread. The fd
+ * of its own for each signal costs a little and keeps each one's life apart from the others'. */
 #include <peal/signal.h>
 #include <peal/watch.h>
 

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The task queue: a stack that producers push to with one compare-and-swap, and that the consumer takes whole with one exchange and
- * turns around. So pushing costs one atomic operation, taking a batch costs one however long it is, and each producer's tasks come
- * out in the order in which it pushed them.
+/* The task queue: a stack that producers push to with one compare-and-swap, and that the consumer
+ * takes whole with one exchange and turns around. So pushing costs one atomic operation, taking a
+ * batch costs one however long it is, and each producer's tasks come out in the order in which it
+ * pushed them.
  *
- * Closing exchanges the head for a mark that no task has as its address. A push that finds the mark fails and leaves the task with
- * its caller; so every task is either in a batch, in what close returned, or still its owner's - never lost between (hazard 20).
+ * Closing exchanges the head for a mark that no task has as its address. A push that finds the mark
+ * fails and leaves the task with its caller; so every task is either in a batch, in what close
+ * returned, or still its owner's - never lost between (hazard 20).
  *
- * The links are atomics with acquire and release on the head only; there are no fences, so that a thread sanitizer can follow. The
- * intrusive queue of Vyukov was rejected: its consumer can meet a moment in which a task is pushed but not reachable, and would have
- * to spin or sleep through it. */
+ * The links are atomics with acquire and release on the head only; there are no fences, so that a
+ * thread sanitizer can follow. The intrusive queue of Vyukov was rejected: its consumer can meet a
+ * moment in which a task is pushed but not reachable, and would have to spin or sleep through it.
+ */
 #include "loop/task.h"
 
 #include <stddef.h>

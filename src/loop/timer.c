@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Timers of a loop: the wheel's items, with a callback.
  *
- * The wheel counts whole milliseconds of the monotonic clock. A timer's moment is reckoned from the real clock at the time of the call,
- * rounded up, and the wheel is advanced to the turn's clock, rounded down: so none fires early, however long the turn in which it was
- * started has been going on. The wall clock is not asked, so its jumps move nothing (hazard 34).
+ * The wheel counts whole milliseconds of the monotonic clock. A timer's moment is reckoned from the
+ * real clock at the time of the call, rounded up, and the wheel is advanced to the turn's clock,
+ * rounded down: so none fires early, however long the turn in which it was started has been going
+ * on. The wall clock is not asked, so its jumps move nothing (hazard 34).
  *
- * A timer that is due is taken off the list before its callback runs, so the callback may start, cancel or free it; one that is
- * cancelled by the callback of another that is due in the same batch is taken off the list there, and does not fire (hazard 31). */
+ * A timer that is due is taken off the list before its callback runs, so the callback may start,
+ * cancel or free it; one that is cancelled by the callback of another that is due in the same batch
+ * is taken off the list there, and does not fire (hazard 31). */
 #include "loop/loop.h"
 
 #include "base/assert.h"

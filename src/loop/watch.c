@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Watches: the engine's io around an fd that belongs to somebody else.
  *
- * Closing detaches at once, so that the owner may close its fd right after, even inside the watch's own callback or in that of another
- * one whose event is in the same batch; the memory goes in reap, when no event of the batch can name it (and, with an engine that has
- * operations in flight, when the last has come back). */
+ * Closing detaches at once, so that the owner may close its fd right after, even inside the watch's
+ * own callback or in that of another one whose event is in the same batch; the memory goes in reap,
+ * when no event of the batch can name it (and, with an engine that has operations in flight, when
+ * the last has come back). */
 #include <peal/watch.h>
 
 #include "base/assert.h"

@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The timing wheel: five levels of 256 slots, a tick of one millisecond.
  *
- * A timer that is due within 256 ms hangs in level 0, in the slot of its own millisecond; one within 65 s in level 1, in a slot of
- * 256 ms; and so on to 34 years. Adding finds the level from the highest bit in which due and now differ, so a slot of level n is looked
- * at exactly when time enters it: then its timers are hung lower (a cascade), at most four times in a timer's life. Removing unlinks.
- * A bit for each slot says whether it holds anything, so that finding the next moment of interest reads a few words and an idle
- * wheel never ticks.
+ * A timer that is due within 256 ms hangs in level 0, in the slot of its own millisecond; one
+ * within 65 s in level 1, in a slot of 256 ms; and so on to 34 years. Adding finds the level from
+ * the highest bit in which due and now differ, so a slot of level n is looked at exactly when time
+ * enters it: then its timers are hung lower (a cascade), at most four times in a timer's life.
+ * Removing unlinks. A bit for each slot says whether it holds anything, so that finding the next
+ * moment of interest reads a few words and an idle wheel never ticks.
  *
  * Invariants:
  *  1. A timer is armed exactly when it is linked: in a slot, or on the due list (slot number DUE).
- *  2. Lists are circular and doubly linked, the head pointer names the oldest; a lone timer links to itself.
+ *  2. Lists are circular and doubly linked, the head pointer names the oldest; a lone timer links
+ * to itself.
  *  3. Every timer in level 0 is due at the millisecond of its slot, which lies after now_ms.
- *  4. Slots hold timers in the order in which they were armed, cascades keep it, so ties fire in that order - but for a timer that
- *     was armed while it was near and one that was armed earlier while it was far: those meet in level 0 in the order of arrival.
+ *  4. Slots hold timers in the order in which they were armed, cascades keep it, so ties fire in
+ * that order - but for a timer that was armed while it was near and one that was armed earlier
+ * while it was far: those meet in level 0 in the order of arrival.
  *
- * Rejected: a binary heap (three times the cost at a million timers, from cache misses), and a red-black tree (muduo's; thirty times, with
- * an allocation for each). */
+ * Rejected: a binary heap (three times the cost at a million timers, from cache misses), and a
+ * red-black tree (muduo's; thirty times, with an allocation for each). */
 #include "loop/wheel.h"
 
 #include "base/assert.h"
@@ -65,8 +68,8 @@ static void hang(struct pl_wheel *wheel, struct peal_timer *timer)
     uint64_t differs = (timer->due_ms ^ wheel->now_ms) | 1;
     unsigned level = (63u - (unsigned)__builtin_clzll(differs)) / PL_WHEEL_BITS;
     uint64_t at = timer->due_ms;
-    if (level >=
-        PL_WHEEL_LEVELS) { /* the last level goes round; beyond its end: its farthest slot, and from there again */
+    if (level >= PL_WHEEL_LEVELS) { /* the last level goes round; beyond its end: its farthest slot,
+                                       and from there again */
         uint64_t farthest =
             wheel->now_ms + ((uint64_t)SLOT_MASK << (PL_WHEEL_BITS * (PL_WHEEL_LEVELS - 1)));
         level = PL_WHEEL_LEVELS - 1;
@@ -136,7 +139,8 @@ uint64_t pl_wheel_next_ms(const struct pl_wheel *wheel)
     return UINT64_MAX;
 }
 
-/* Time has entered the slots of this moment: hangs what they hold lower, or makes it due. Highest level first. */
+/* Time has entered the slots of this moment: hangs what they hold lower, or makes it due. Highest
+ * level first. */
 static void enter(struct pl_wheel *wheel)
 {
     for (unsigned level = PL_WHEEL_LEVELS; level-- > 0;) {
