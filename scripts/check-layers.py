@@ -47,6 +47,13 @@ def check_inside(path, layer, includes):
                     "move the code up, or hand it a callback.")
 
 
+def check_listed(path, layer):
+    """A file that no meson.build lists is compiled by nobody."""
+    build = text_of(f"src/{layer}/meson.build")
+    if path.endswith(".c") and f"'{os.path.basename(path)}'" not in build and "'*.c'" not in build:
+        finding(path, 1, f"src/{layer}/meson.build does not list the file; add it.")
+
+
 def check_user(path, includes):
     for number, target, quoted in includes:
         inside = target.split("/")[0] in LAYERS and not target.startswith("sys/")
@@ -67,6 +74,7 @@ for name in files(".c", ".h", folders=("include", "src", "tools", "examples")):
     if parts[0] == "src":
         if parts[1] in LAYERS:
             check_inside(name, parts[1], found)
+            check_listed(name, parts[1])
         else:
             finding(name, 1, "the folder is in no layer; add it to LAYERS in scripts/check-layers.py.")
     elif parts[0] == "include" and parts[-1] != "peal.h":
