@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* If this broke, a connection would not open once, close once, say why, or deliver what it accepted (G1 to G6). */
+#include "support/baseline.h"
+#include "support/raw.h"
+#include "support/rig.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <cmocka.h>
+
+static void echoes_and_closes_on_peer_fin(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    rig.witness.echo = true;
+    int peer = rig_connect(&rig);
+    raw_send(peer, "hello", 5);
+    rig_until(&rig, rig.witness.bytes == 5);
+    raw_expect(peer, "hello");
+    raw_fin(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    raw_expect_fin(peer);
+    assert_int_equal(rig.witness.record.cause, PEAL_CAUSE_PEER_CLOSED);
+    assert_int_equal(rig.witness.record.bytes_received, 5);
+    assert_int_equal(rig.witness.record.bytes_taken, 5);
+    assert_true(rig.witness.record.clean);
+    raw_close(peer);
+    rig_close(&rig);
+}
+
+static void peer_reset_is_told_as_such(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    raw_send(peer, "last words", 10);
+    raw_reset(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_int_equal(rig.witness.record.cause, PEAL_CAUSE_PEER_RESET);
+    assert_int_equal(rig.witness.record.error, -ECONNRESET);
+    assert_int_equal(rig.witness.bytes, 10); /* G6 */
+    assert_false(rig.witness.record.clean);
+    rig_close(&rig);
+}
+
+static void reset_while_paused_shows_what_came_before(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    peal_conn_pause_reading(rig.witness.conn);
+    raw_send(peer, "last words", 10);
+    rig_turns(&rig, 3);
+    assert_int_equal(rig.witness.bytes, 0);
+    raw_reset(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_int_equal(rig.witness.record.cause, PEAL_CAUSE_PEER_RESET);
+    assert_int_equal(rig.witness.bytes, 10);
+    rig_close(&rig);
+}
+
+static void graceful_close_delivers_all(void **state)
+{
+    enum { SIZE = 8 * 1024 * 1024 };
+    struct rig rig;
+    unsigned char *reply = malloc(SIZE);
+    (void)state;
+    assert_non_null(reply);
+    raw_pattern(reply, SIZE, 0);
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    raw_send(peer, "unread input that must not turn the close into a reset", 54);
+    assert_int_equal(peal_conn_send(rig.witness.conn, reply, SIZE), SIZE);
+    peal_conn_close(rig.witness.conn);
+    assert_int_equal(peal_conn_send(rig.witness.conn, "x", 1), -EPIPE);
+    assert_int_equal(peal_conn_state(rig.witness.conn), PEAL_CONN_CLOSING);
+    size_t got = 0;
+    while (got < SIZE) { /* the raw peer and the loop share a thread */
+        unsigned char data[65536], expected[65536];
+        rig_turns(&rig, 1);
+        ssize_t n = recv(peer, data, sizeof data, MSG_DONTWAIT);
+        if (n > 0) {
+            raw_pattern(expected, (size_t)n, got);
+            assert_memory_equal(data, expected, (size_t)n);
+            got += (size_t)n;
+        }
+        assert_true(n > 0 || errno == EAGAIN);
+    }
+    rig_until(&rig, peal_conn_state(rig.witness.conn) == PEAL_CONN_LINGERING);
+    raw_expect_fin(peer);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_int_equal(rig.witness.record.cause, PEAL_CAUSE_LOCAL_CLOSE);
+    assert_true(rig.witness.record.clean);
+    assert_int_equal(rig.witness.record.bytes_taken, SIZE);
+    assert_int_equal(rig.witness.record.bytes_discarded, 54);
+    free(reply);
+    rig_close(&rig);
+}
+
+static void abort_resets(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    peal_conn_abort(rig.witness.conn);
+    peal_conn_abort(rig.witness.conn);
+    peal_conn_close(rig.witness.conn);
+    assert_int_equal(rig.witness.closed, 0); /* G2 */
+    rig_until(&rig, rig.witness.closed == 1);
+    raw_expect_reset(peer);
+    assert_int_equal(rig.witness.record.cause, PEAL_CAUSE_LOCAL_ABORT);
+    raw_close(peer);
+    rig_close(&rig);
+}
+
+static void shutdown_goes_on_reading(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    assert_int_equal(peal_conn_send(rig.witness.conn, "bye", 3), 3);
+    peal_conn_shutdown(rig.witness.conn);
+    assert_int_equal(peal_conn_send(rig.witness.conn, "x", 1), -EPIPE);
+    rig_turns(&rig, 2);
+    raw_expect(peer, "bye");
+    raw_expect_fin(peer);
+    raw_send(peer, "still here", 10);
+    rig_until(&rig, rig.witness.bytes == 10);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_int_equal(rig.witness.record.cause, PEAL_CAUSE_LOCAL_CLOSE);
+    assert_true(rig.witness.record.clean);
+    rig_close(&rig);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(echoes_and_closes_on_peer_fin),
+        TEST(peer_reset_is_told_as_such),
+        TEST(reset_while_paused_shows_what_came_before),
+        TEST(graceful_close_delivers_all),
+        TEST(abort_resets),
+        TEST(shutdown_goes_on_reading),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
