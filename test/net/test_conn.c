@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* If this broke, a connection would not open once, close once, say why, or deliver what it accepted (G1 to G6). */
+/* If this broke, a connection would not open once, close once, say why, or deliver what it accepted
+ * (G1 to G6). */
 #include "support/baseline.h"
 #include "support/raw.h"
 #include "support/rig.h"

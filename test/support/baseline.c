@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Counting what a process holds: /proc/self/fd, /proc/self/task, and the ledger of the seam. The ledger is switched on by the first
- * call, so that all counts are differences from there. Threads are given time to end, because a detached one goes a moment after its
- * last visible act; fds and allocations are expected to be right at once, but are read again while threads are still ending. */
+/* Counting what a process holds: /proc/self/fd, /proc/self/task, and the ledger of the seam. The
+ * ledger is switched on by the first call, so that all counts are differences from there. Threads
+ * are given time to end, because a detached one goes a moment after its last visible act; fds and
+ * allocations are expected to be right at once, but are read again while threads are still ending.
+ */
 #include "support/baseline.h"
 
 #include "sys/sys.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What must be the same after a test as before it: open fds, threads, and live allocations of the library. */
+/* What must be the same after a test as before it: open fds, threads, and live allocations of the
+ * library. */
 #ifndef TEST_BASELINE_H
 #define TEST_BASELINE_H
 
@@ -12,10 +13,12 @@ struct baseline {
 
 struct baseline baseline_take(void);
 
-/* Fails the test (cmocka) with what is left over. Threads that are just ending are waited for, up to ten seconds. */
+/* Fails the test (cmocka) with what is left over. Threads that are just ending are waited for, up
+ * to ten seconds. */
 void baseline_check(const struct baseline *before);
 
-/* The same as a cmocka setup and teardown pair: cmocka_unit_test_setup_teardown(test, baseline_setup, baseline_teardown). */
+/* The same as a cmocka setup and teardown pair: cmocka_unit_test_setup_teardown(test,
+ * baseline_setup, baseline_teardown). */
 int baseline_setup(void **state);
 int baseline_teardown(void **state);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Raw peers. Plain blocking sockets; the pattern of a stream is a function of the offset with a period that divides no power of two, so
- * that a chunk that is lost, doubled or swapped shows. */
+/* Raw peers. Plain blocking sockets; the pattern of a stream is a function of the offset with a
+ * period that divides no power of two, so that a chunk that is lost, doubled or swapped shows. */
 #include "support/raw.h"
 
 #include <errno.h>

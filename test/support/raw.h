@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Raw peers: blocking sockets of plain libc, which share no code with the library and judge it from outside. Every call is bounded by a
- * receive time-out of ten seconds, which only guards against hangs. All fail the test (cmocka) when something is not as expected. */
+/* Raw peers: blocking sockets of plain libc, which share no code with the library and judge it from
+ * outside. Every call is bounded by a receive time-out of ten seconds, which only guards against
+ * hangs. All fail the test (cmocka) when something is not as expected. */
 #ifndef TEST_RAW_H
 #define TEST_RAW_H
 
@@ -29,7 +30,8 @@ void raw_fin(int fd);             /* shutdown(SHUT_WR) */
 void raw_reset(int fd);           /* closes with a reset */
 void raw_close(int fd);
 
-/* The bytes of a stream at offset are the same for all: what is checked is that none is missing, doubled or out of order. */
+/* The bytes of a stream at offset are the same for all: what is checked is that none is missing,
+ * doubled or out of order. */
 void raw_pattern(void *data, size_t size, size_t offset);
 /* Reads until FIN, checks each byte against the pattern from offset 0, returns the count. */
 size_t raw_drain_pattern(int fd);

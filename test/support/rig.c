@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The rig: see rig.h. The witness checks by itself, in every test that uses it, what must hold for every connection: callbacks on
- * the loop's thread, on_close once for each on_open and last, and records that add up (G1, G5). */
+/* The rig: see rig.h. The witness checks by itself, in every test that uses it, what must hold for
+ * every connection: callbacks on the loop's thread, on_close once for each on_open and last, and
+ * records that add up (G1, G5). */
 #include "support/rig.h"
 
 #include "support/raw.h"

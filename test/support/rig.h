@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A rig: a loop on the test's own thread, turned by hand, with a server on 127.0.0.1 whose connections are watched by a witness. The raw
- * peers (raw.h) live on the same thread: let the loop turn (rig_until) between what they do.
+/* A rig: a loop on the test's own thread, turned by hand, with a server on 127.0.0.1 whose
+ * connections are watched by a witness. The raw peers (raw.h) live on the same thread: let the loop
+ * turn (rig_until) between what they do.
  *
  *     struct rig rig;
  *     rig_open(&rig, NULL);
@@ -8,14 +9,16 @@
  *     rig_until(&rig, rig.witness.opened == 1);
  *     ...
  *     raw_close(peer);
- *     rig_close(&rig);         // stops the server, ends the loop, checks every open against every close
+ *     rig_close(&rig);         // stops the server, ends the loop, checks every open against every
+ * close
  */
 #ifndef TEST_RIG_H
 #define TEST_RIG_H
 
 #include <peal.h>
 
-/* What happened to the connections of one ops table. The callbacks of witness_ops write it (user: the witness). */
+/* What happened to the connections of one ops table. The callbacks of witness_ops write it (user:
+ * the witness). */
 struct witness {
     unsigned opened, data_calls, eofs, drains, closed;
     uint64_t bytes;                  /* seen by on_data */
