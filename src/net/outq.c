@@ -189,10 +189,13 @@ static struct pl_chunk *small_chunk(uint8_t kind, size_t begin, size_t end)
 
 struct pl_chunk *pl_chunk_copy(const struct iovec *parts, int count, size_t size)
 {
+    struct pl_chunk *chunk;
     if (size > UINT32_MAX) {
         return NULL;
     }
-    struct pl_chunk *chunk = sys_malloc(CHUNK_HEADER + (size < 8 ? 8 : size));
+    /* Small data ends inside the union, but the structure is written whole. */
+    size_t whole = CHUNK_HEADER + size < sizeof *chunk ? sizeof *chunk : CHUNK_HEADER + size;
+    chunk = sys_malloc(whole);
     if (!chunk) {
         return NULL;
     }
