@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Small things that several commands need. */
+#ifndef PEAL_TOOLS_COMMON_H
+#define PEAL_TOOLS_COMMON_H
+
+/* Lets the process have so many fds, or as many as it may: shells allow 1,024 by default, which is
+ * few connections. */
+void common_raise_fd_limit(unsigned long fds_max);
+
+/* Prints text as a JSON string, with its quotes, to standard output. */
+void common_print_json_text(const char *text);
+
+#endif

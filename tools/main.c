@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* peal: the command-line program.
+ *
+ * One executable with a table of commands, in the manner of git: `peal NAME …` calls the function
+ * behind NAME with argv moved on by one. Each command owns its options (args.h), its help and its
+ * exit code; this file knows only the names.
+ *
+ * Exit codes, for all commands: 0 all went well; 1 it was tried and did not go well; 2 the command
+ * line was wrong, and a sentence on standard error says how.
+ *
+ * The program uses nothing of the library but its public headers: what it does, any program can.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <peal/version.h>
+
+#include "commands.h"
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *about;
+};
+
+static const struct command commands[] = {
+    {"demo", demo_main, "end thousands of connections in every way there is, and check the books"},
+    {"echo", echo_main, "serve: send back what comes"},
+    {"discard", discard_main, "serve: read what comes and throw it away"},
+    {"chargen", chargen_main, "serve: send characters for as long as they are read"},
+    {"daytime", daytime_main, "serve: send the date and time as a line, and close"},
+    {"time", time_main, "serve: send the time as a number of four bytes, and close"},
+};
+
+enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
+
+static void print_usage(FILE *to)
+{
+    fprintf(to, "usage: peal COMMAND [OPTION]…\n\n");
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].about);
+    }
+    fprintf(to, "  %-10s %s\n", "version", "print the version");
+    fprintf(to, "  %-10s %s\n\n", "help", "print this");
+    fprintf(to, "peal COMMAND --help tells the options of a command.\n");
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+
+    /* A reader of our output that goes away must not end a server. */
+    signal(SIGPIPE, SIG_IGN);
+
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        print_usage(stdout);
+        return 0;
+    }
+    if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0) {
+        printf("peal %s\n", peal_version());
+        return 0;
+    }
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(name, commands[i].name) == 0) {
+            return commands[i].run(argc - 1, argv + 1);
+        }
+    }
+    if (argc > 1) {
+        fprintf(stderr, "peal: there is no command \"%s\"\n", name);
+    }
+    print_usage(stderr);
+    return 2;
+}
