@@ -28,7 +28,8 @@ typedef void (*peal_signal_fn)(struct peal_signal *signal, int number, void *use
 PEAL_API PEAL_MUST_USE int peal_signal_open(struct peal_loop *loop, int number, peal_signal_fn fn,
                                             void *user, struct peal_signal **ret_signal);
 
-/* NULL is allowed. Returns NULL. A loop that ends closes the signals that it still has. */
+/* Stops it and restores the signal mask. Also after its loop has ended, which has stopped it but
+ * left it to be closed. The loop's thread. NULL is allowed. Returns NULL. */
 PEAL_API struct peal_signal *peal_signal_close(struct peal_signal *signal);
 
 PEAL_END

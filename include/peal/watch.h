@@ -42,8 +42,8 @@ PEAL_API PEAL_MUST_USE int peal_watch_open(struct peal_loop *loop, int fd, uint3
 /* What to wait for from now on; 0 keeps the watch but reports nothing. */
 PEAL_API PEAL_MUST_USE int peal_watch_set(struct peal_watch *watch, uint32_t events);
 
-/* Detaches now; the memory goes at the end of the turn. NULL is allowed. Returns NULL. A loop that
- * ends closes the watches that it still has. */
+/* Detaches now, and gives the watch up. Also after its loop has ended, which has detached it but
+ * left it to be closed. The loop's thread. NULL is allowed. Returns NULL. */
 PEAL_API struct peal_watch *peal_watch_close(struct peal_watch *watch);
 
 PEAL_API int peal_watch_fd(const struct peal_watch *watch);

@@ -17,7 +17,6 @@
 
 struct peal_signal {
     struct peal_watch *watch;
-    struct pl_resident resident;
     struct peal_loop *loop;
     peal_signal_fn fn;
     void *user;
@@ -36,11 +35,6 @@ static void on_ready(struct peal_watch *watch, uint32_t events, void *user)
     if (sys_read(signal->fd, &info, sizeof info) == (ssize_t)sizeof info) {
         signal->fn(signal, (int)info.ssi_signo, signal->user);
     }
-}
-
-static void on_loop_end(struct pl_resident *resident)
-{
-    peal_signal_close(pl_container(resident, struct peal_signal, resident));
 }
 
 static int block(struct peal_signal *signal)
@@ -103,9 +97,6 @@ int peal_signal_open(struct peal_loop *loop, int number, peal_signal_fn fn, void
         sys_free(signal);
         return result;
     }
-    signal->resident.on_loop_end = on_loop_end;
-    pl_list_init(&signal->resident.link);
-    pl_loop_settle(loop, &signal->resident);
     *ret_signal = signal;
     return 0;
 }
@@ -115,8 +106,8 @@ struct peal_signal *peal_signal_close(struct peal_signal *signal)
     if (!signal) {
         return NULL;
     }
+    /* Its watch holds a reference to the loop. */
     pl_loop_check(signal->loop, "peal_signal_close");
-    pl_loop_leave(&signal->resident);
     peal_watch_close(signal->watch);
     sys_close(signal->fd);
     unblock(signal);

@@ -20,6 +20,9 @@ struct peal_watch {
     struct pl_resident resident;
     peal_watch_fn fn;
     void *user;
+    bool ended;     /* with its loop: it is only memory, until it is closed */
+    bool detaching; /* the engine has something in flight */
+    bool closed;
 };
 
 static void on_poll(struct pl_io *io, uint32_t events)
@@ -30,19 +33,30 @@ static void on_poll(struct pl_io *io, uint32_t events)
 
 static void on_detached(struct pl_io *io)
 {
-    pl_loop_reap_later(io->loop, &pl_container(io, struct peal_watch, io)->job);
+    struct peal_watch *watch = pl_container(io, struct peal_watch, io);
+    watch->detaching = false;
+    if (watch->closed) {
+        pl_loop_reap_later(io->loop, &watch->job);
+    }
 }
 
 static const struct pl_io_handler watch_handler = {.on_poll = on_poll, .on_detached = on_detached};
 
 static void reap(struct pl_job *job)
 {
-    sys_free(pl_container(job, struct peal_watch, job));
+    struct peal_watch *watch = pl_container(job, struct peal_watch, job);
+    struct peal_loop *loop = watch->io.loop;
+    sys_free(watch);
+    peal_loop_unref(loop);
 }
 
 static void on_loop_end(struct pl_resident *resident)
 {
-    peal_watch_close(pl_container(resident, struct peal_watch, resident));
+    struct peal_watch *watch = pl_container(resident, struct peal_watch, resident);
+    watch->ended = true;
+    if (!watch->io.loop->ops->detach(watch->io.loop->engine, &watch->io)) {
+        watch->detaching = true;
+    }
 }
 
 int peal_watch_open(struct peal_loop *loop, int fd, uint32_t events, peal_watch_fn fn, void *user,
@@ -75,6 +89,7 @@ int peal_watch_open(struct peal_loop *loop, int fd, uint32_t events, peal_watch_
         sys_free(watch);
         return result;
     }
+    peal_loop_ref(loop);
     pl_loop_settle(loop, &watch->resident);
     *ret_watch = watch;
     return 0;
@@ -87,6 +102,9 @@ int peal_watch_set(struct peal_watch *watch, uint32_t events)
     if (events & ~(uint32_t)(PEAL_READABLE | PEAL_WRITABLE)) {
         return -EINVAL;
     }
+    if (watch->ended) {
+        return PEAL_ERR_LOOP_ENDED;
+    }
     return loop->ops->poll_set(loop->engine, &watch->io, (uint8_t)events);
 }
 
@@ -98,7 +116,10 @@ struct peal_watch *peal_watch_close(struct peal_watch *watch)
     struct peal_loop *loop = watch->io.loop;
     pl_loop_check(loop, "peal_watch_close");
     pl_loop_leave(&watch->resident);
-    if (loop->ops->detach(loop->engine, &watch->io)) {
+    watch->closed = true;
+    if (watch->ended && atomic_load(&loop->life) == PL_LOOP_ENDED) {
+        reap(&watch->job);
+    } else if (watch->ended ? !watch->detaching : loop->ops->detach(loop->engine, &watch->io)) {
         pl_loop_reap_later(loop, &watch->job);
     }
     return NULL;

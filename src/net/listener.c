@@ -28,7 +28,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-enum { RETRY_MS = 100 };
+enum { RETRY_MS = 100, LOST_IN_A_ROW_MAX = PL_ACCEPT_BATCH };
 
 /* ---- making the socket */
 
@@ -228,6 +228,7 @@ static void on_accept(struct pl_io *io, int fd, const struct sockaddr *peer, soc
 {
     struct pl_listener *listener = pl_container(io, struct pl_listener, io);
     if (fd >= 0) {
+        listener->lost_in_a_row = 0;
         if (listener->starved) {
             listener->starved = 0;
             pl_record(io->loop, PL_RECORD_ACCEPT_RESUMED, 0, 0);
@@ -238,7 +239,11 @@ static void on_accept(struct pl_io *io, int fd, const struct sockaddr *peer, soc
     }
     if (!is_want(fd)) {
         listener->handler->on_error(listener, fd);
-        return;
+        if (++listener->lost_in_a_row < LOST_IN_A_ROW_MAX) {
+            return;
+        }
+        listener->lost_in_a_row =
+            0; /* nothing gets through any more: whatever it is, it must not make us spin */
     }
     listener->starved = fd;
     stop_accept(listener);

@@ -42,8 +42,10 @@ struct pl_listener {
     struct peal_addr address;         /* as bound */
     uint64_t path_device, path_inode; /* of the unix socket file that bind made; 0: none */
     uint32_t retry_ms;
-    unsigned held_back; /* pauses asked for by the owner */
-    int starved;        /* the errno that accepting pauses for */
+    unsigned held_back;     /* pauses asked for by the owner */
+    int starved;            /* the errno that accepting pauses for */
+    unsigned lost_in_a_row; /* connections that failed while being accepted, since the last that did
+                               not */
     bool started, attached, closing;
 };
 

@@ -48,10 +48,11 @@ static int run(struct serving *serving, const char *address)
         result = peal_server_listen(serving->server, address, &why);
     }
     if (result == 0) {
-        return peal_loop_run(serving->loop);
+        result = peal_loop_run(serving->loop);
+    } else {
+        pl_log(PEAL_LOG_ERROR, "cannot serve on \"%s\": %s", address,
+               why ? why : peal_strerror(result));
     }
-    pl_log(PEAL_LOG_ERROR, "cannot serve on \"%s\": %s", address,
-           why ? why : peal_strerror(result));
     peal_signal_close(interrupt);
     peal_signal_close(terminate);
     return result;
