@@ -62,7 +62,6 @@ struct serving {
     struct peal_loop *loop;
     struct peal_pool *pool; /* NULL: one thread */
     struct peal_server *server;
-    struct peal_signal *signals[SIGNAL_COUNT];
     bool running; /* all is set up */
     bool stopping;
 };
@@ -207,8 +206,8 @@ static int fail(const struct serving *serving, const char *what, int error)
 static int open_signals(struct serving *serving)
 {
     for (int i = 0; i < SIGNAL_COUNT; i++) {
-        int error = peal_signal_open(serving->loop, signal_numbers[i], on_signal, serving,
-                                     &serving->signals[i]);
+        struct peal_signal *signal; /* the loop closes it when it ends */
+        int error = peal_signal_open(serving->loop, signal_numbers[i], on_signal, serving, &signal);
         if (error < 0) {
             return fail(serving, "waiting for signals", error);
         }
@@ -336,9 +335,6 @@ static void finish(struct serving *serving)
 {
     serving->server = peal_server_unref(serving->server);
     serving->pool = peal_pool_free(serving->pool);
-    for (int i = 0; i < SIGNAL_COUNT; i++) {
-        serving->signals[i] = peal_signal_close(serving->signals[i]);
-    }
     serving->loop = peal_loop_free(serving->loop);
     if (serving->service->end != NULL) {
         serving->service->end();
