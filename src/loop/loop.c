@@ -239,7 +239,7 @@ static void run_flush(struct peal_loop *loop)
     }
 }
 
-static int64_t wait_ns(struct peal_loop *loop, int64_t most_ns)
+static int64_t wait_ns(struct peal_loop *loop, int64_t most_ns, uint64_t now_ns)
 {
     if (!pl_list_is_empty(&loop->flush_jobs) || !pl_list_is_empty(&loop->reap_jobs) ||
         loop->deferred || atomic_load_explicit(&loop->quit, memory_order_relaxed)) {
@@ -249,7 +249,7 @@ static int64_t wait_ns(struct peal_loop *loop, int64_t most_ns)
     if (next_ms == UINT64_MAX) {
         return most_ns;
     }
-    uint64_t next_ns = next_ms * 1000000u, now_ns = sys_monotonic_ns();
+    uint64_t next_ns = next_ms * 1000000u;
     int64_t left_ns = next_ns > now_ns ? (int64_t)(next_ns - now_ns) : 0;
     return most_ns >= 0 && most_ns < left_ns ? most_ns : left_ns;
 }
@@ -272,14 +272,14 @@ static int busy_poll(struct peal_loop *loop, int64_t timeout_ns)
 
 static int wait_for_events(struct peal_loop *loop, int64_t most_ns)
 {
-    int64_t timeout_ns = wait_ns(loop, most_ns);
+    int64_t timeout_ns = wait_ns(loop, most_ns, loop->slept_ns);
     int result;
     if (loop->busy_poll_us > 0 && timeout_ns != 0) {
         result = busy_poll(loop, timeout_ns);
         if (result != 0) {
             return result;
         }
-        timeout_ns = wait_ns(loop, most_ns);
+        timeout_ns = wait_ns(loop, most_ns, sys_monotonic_ns());
     }
     if (timeout_ns != 0) {
         loop->sleeping = true;

@@ -122,6 +122,9 @@ uint64_t pl_wheel_next_ms(const struct pl_wheel *wheel)
     if (wheel->due) {
         return wheel->now_ms;
     }
+    if (wheel->count == 0) {
+        return UINT64_MAX;
+    }
     for (unsigned level = 0; level < PL_WHEEL_LEVELS; level++) {
         unsigned shift = PL_WHEEL_BITS * level;
         uint64_t tick = wheel->now_ms >> shift;
