@@ -30,7 +30,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { EVENTS_MAX = 256, EINTR_TRIES = 8 };
+enum { EVENTS_MAX = 256, EINTR_TRIES = 8, DEL_TRIES = 8, WAKE_TRIES = 1000 };
 
 /* io->armed: what epoll has been told, in a byte. */
 enum { ARMED_IN_SET = 1, ARMED_READ = 2, ARMED_WRITE = 4, ARMED_DETACHED = 8 };
@@ -88,10 +88,14 @@ static int align(struct pl_engine *engine, struct pl_io *io)
     return control(engine, io, io->armed & ARMED_IN_SET ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, want);
 }
 
+/* Removing may not fail: a registration that stays would name memory that goes. The kernel has no
+ * reason to refuse but that there is none (ENOENT, or EBADF: the owner has closed the fd). */
 static void park(struct pl_engine *engine, struct pl_io *io)
 {
-    if (io->armed & ARMED_IN_SET) {
-        control(engine, io, EPOLL_CTL_DEL, 0);
+    int result = io->armed & ARMED_IN_SET ? -EINTR : 0;
+    for (unsigned tries = 0;
+         tries < DEL_TRIES && result < 0 && result != -ENOENT && result != -EBADF; tries++) {
+        result = control(engine, io, EPOLL_CTL_DEL, 0);
     }
 }
 
@@ -328,6 +332,18 @@ static int connect_io(struct pl_engine *engine, struct pl_io *io, const struct s
     return 0;
 }
 
+/* A connected io that its owner left alone, or paused, has still to learn of errors (E2). */
+static void enter_set(struct pl_engine *engine, struct pl_io *io)
+{
+    if (io->armed == 0) {
+        int result = control(engine, io, EPOLL_CTL_ADD, wanted(io));
+        if (result < 0 && io->handler->on_recv) {
+            io->flags &= (uint8_t)~PL_IO_RECV;
+            io->handler->on_recv(io, NULL, result);
+        }
+    }
+}
+
 static int tell_decided(struct pl_engine *engine)
 {
     int told = 0;
@@ -342,6 +358,9 @@ static int tell_decided(struct pl_engine *engine)
             io->poll_events = 0;
             io->handler->on_connect(io, error);
             told++;
+            if (error == 0) {
+                enter_set(engine, io);
+            }
         }
     }
     memmove(engine->decided, engine->decided + count,
@@ -360,7 +379,8 @@ static void dispatch_poll(struct pl_engine *engine, struct pl_io *io, uint32_t e
                     (events & EPOLLERR ? (uint32_t)PEAL_FAULT : 0);
     told &= io->poll_events | (uint32_t)(PEAL_HANGUP | PEAL_FAULT);
     if (io->poll_events == 0) {
-        park(engine, io); /* told once; with nothing asked for it could not be made to stop */
+        park(engine, io); /* told when something is asked for again; until then it would spin */
+        return;
     }
     if (told) {
         io->handler->on_poll(io, told);
@@ -452,10 +472,11 @@ static int wait_events(struct pl_engine *engine, int64_t timeout_ns)
     return told + count;
 }
 
+/* A wake-up that is lost is lost for good: whoever wakes has taken the word "asleep" back. */
 static void wake(struct pl_engine *engine)
 {
     const uint64_t one = 1;
-    for (unsigned tries = 0; sys_write(engine->wake_fd, &one, sizeof one) == -EINTR && tries < 1000;
+    for (unsigned tries = 0; sys_write(engine->wake_fd, &one, sizeof one) < 0 && tries < WAKE_TRIES;
          tries++) {
     }
 }

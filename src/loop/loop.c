@@ -45,7 +45,11 @@ struct peal_loop *peal_loop_ref(struct peal_loop *loop)
 struct peal_loop *peal_loop_unref(struct peal_loop *loop)
 {
     if (loop && atomic_fetch_sub_explicit(&loop->references, 1, memory_order_acq_rel) == 1) {
-        pl_assert(atomic_load(&loop->life) == PL_LOOP_ENDED);
+        if (atomic_load(&loop->life) != PL_LOOP_ENDED) {
+            pl_misuse("peal_loop_unref gave up the last reference to loop \"%s\", which has not "
+                      "ended. The owner's reference is given up by peal_loop_free.",
+                      loop->name);
+        }
         if (loop->handles) {
             loop->handles_free(loop->handles);
         }
@@ -239,10 +243,16 @@ static void run_flush(struct peal_loop *loop)
     }
 }
 
+static bool has_quit_or_tasks(struct peal_loop *loop)
+{
+    return !pl_task_queue_is_empty(&loop->tasks) ||
+           atomic_load_explicit(&loop->quit, memory_order_seq_cst);
+}
+
 static int64_t wait_ns(struct peal_loop *loop, int64_t most_ns, uint64_t now_ns)
 {
     if (!pl_list_is_empty(&loop->flush_jobs) || !pl_list_is_empty(&loop->reap_jobs) ||
-        loop->deferred || atomic_load_explicit(&loop->quit, memory_order_relaxed)) {
+        loop->deferred || has_quit_or_tasks(loop)) {
         return 0;
     }
     uint64_t next_ms = pl_wheel_next_ms(&loop->wheel);
@@ -254,18 +264,22 @@ static int64_t wait_ns(struct peal_loop *loop, int64_t most_ns, uint64_t now_ns)
     return most_ns >= 0 && most_ns < left_ns ? most_ns : left_ns;
 }
 
-/* Polls without sleeping for up to busy_poll_us. Returns events, 0 when none came, or a negative
- * errno. */
-static int busy_poll(struct peal_loop *loop, int64_t timeout_ns)
+/* Polls without sleeping for up to busy_poll_us, which it takes off what is left to wait. Returns
+ * events, 0 when none came, or a negative errno. */
+static int busy_poll(struct peal_loop *loop, int64_t timeout_ns, int64_t *inout_most_ns)
 {
-    uint64_t until_ns = loop->busy_poll_us * 1000ull;
-    if (timeout_ns >= 0 && (uint64_t)timeout_ns < until_ns) {
-        until_ns = (uint64_t)timeout_ns;
+    uint64_t began_ns = sys_monotonic_ns(), most_ns = loop->busy_poll_us * 1000ull, spent_ns = 0;
+    if (timeout_ns >= 0 && (uint64_t)timeout_ns < most_ns) {
+        most_ns = (uint64_t)timeout_ns;
     }
-    until_ns += sys_monotonic_ns();
     int result = 0;
-    while (result == 0 && pl_task_queue_is_empty(&loop->tasks) && sys_monotonic_ns() < until_ns) {
+    while (result == 0 && spent_ns < most_ns && !has_quit_or_tasks(loop)) {
         result = loop->ops->wait(loop->engine, 0);
+        spent_ns = sys_monotonic_ns() - began_ns;
+    }
+    if (*inout_most_ns >= 0) {
+        *inout_most_ns =
+            (uint64_t)*inout_most_ns > spent_ns ? *inout_most_ns - (int64_t)spent_ns : 0;
     }
     return result;
 }
@@ -275,7 +289,7 @@ static int wait_for_events(struct peal_loop *loop, int64_t most_ns)
     int64_t timeout_ns = wait_ns(loop, most_ns, loop->slept_ns);
     int result;
     if (loop->busy_poll_us > 0 && timeout_ns != 0) {
-        result = busy_poll(loop, timeout_ns);
+        result = busy_poll(loop, timeout_ns, &most_ns);
         if (result != 0) {
             return result;
         }
@@ -284,8 +298,7 @@ static int wait_for_events(struct peal_loop *loop, int64_t most_ns)
     if (timeout_ns != 0) {
         loop->sleeping = true;
         atomic_store_explicit(&loop->asleep, true, memory_order_seq_cst);
-        if (!pl_task_queue_is_empty(&loop->tasks) ||
-            atomic_load_explicit(&loop->quit, memory_order_seq_cst)) {
+        if (has_quit_or_tasks(loop)) {
             timeout_ns = 0;
         }
     }
@@ -306,6 +319,7 @@ void pl_loop_awake(struct peal_loop *loop)
     }
     uint64_t now_ns = sys_monotonic_ns();
     pl_count(&loop->counters.wait_ns, now_ns - loop->slept_ns);
+    loop->slept_ns = now_ns; /* a busy loop waits several times a turn */
     loop->now_ns = now_ns;
 }
 

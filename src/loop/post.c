@@ -81,7 +81,7 @@ int peal_loop_defer(struct peal_loop *loop, peal_task_fn fn, void *user)
     if (!fn) {
         return -EINVAL;
     }
-    if (atomic_load(&loop->life) == PL_LOOP_ENDED) {
+    if (atomic_load(&loop->life) != PL_LOOP_ALIVE) { /* a loop that ends has no later */
         return PEAL_ERR_LOOP_ENDED;
     }
     struct user_task *task = make(fn, NULL, user);

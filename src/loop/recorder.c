@@ -64,12 +64,10 @@ void pl_recorder_print(const struct peal_loop *loop, uint64_t subject, size_t ev
 {
     const struct pl_recorder *recorder = &loop->recorder;
     uint64_t kept = recorder->count < PL_RECORDER_EVENTS ? recorder->count : PL_RECORDER_EVENTS;
-    uint64_t first = recorder->count - kept, matching = 0;
-    for (uint64_t i = recorder->count; i > first && matching < events_max; i--) {
-        matching += subject == 0 || recorder->ring[(i - 1) % PL_RECORDER_EVENTS].subject == subject;
-        if (matching == events_max) {
-            first = i - 1;
-        }
+    uint64_t oldest = recorder->count - kept, first = recorder->count, matching = 0;
+    while (first > oldest && matching < events_max) { /* back from the newest */
+        first--;
+        matching += subject == 0 || recorder->ring[first % PL_RECORDER_EVENTS].subject == subject;
     }
     for (uint64_t i = first; i < recorder->count; i++) {
         const struct pl_record_entry *entry = &recorder->ring[i % PL_RECORDER_EVENTS];

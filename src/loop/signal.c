@@ -3,8 +3,10 @@
  *
  * The kernel gives a signal of the process to any thread that does not block it, so it must be
  * blocked in all of them for the signalfd to see it: opening blocks it in the calling thread, and
- * threads started later inherit that. Closing restores what was before, in the same thread. The fd
- * of its own for each signal costs a little and keeps each one's life apart from the others'. */
+ * threads started later inherit that. Closing restores what was before, in the same thread; when
+ * the thread has the same number open several times, the last of them does, or the first to close
+ * would leave the others a signal that kills. The fd of its own for each signal costs a little and
+ * keeps each one's life apart from the others'. */
 #include <peal/signal.h>
 #include <peal/watch.h>
 
@@ -16,6 +18,7 @@
 #include <sys/signalfd.h>
 
 struct peal_signal {
+    struct peal_signal *next; /* in opened */
     struct peal_watch *watch;
     struct peal_loop *loop;
     peal_signal_fn fn;
@@ -24,6 +27,8 @@ struct peal_signal {
     int number;
     bool was_blocked;
 };
+
+static _Thread_local struct peal_signal *opened; /* those that this thread has open */
 
 static void on_ready(struct peal_watch *watch, uint32_t events, void *user)
 {
@@ -41,16 +46,34 @@ static int block(struct peal_signal *signal)
 {
     sigset_t set, old;
     sys_sigset_of(&set, signal->number);
+    if (!sys_sigset_has(&set, signal->number)) {
+        return -EINVAL; /* the C library keeps it for itself */
+    }
     int result = sys_sigmask(SIG_BLOCK, &set, &old);
-    signal->was_blocked = result == 0 && sys_sigset_has(&old, signal->number);
+    if (result == 0) {
+        signal->was_blocked = sys_sigset_has(&old, signal->number);
+        signal->next = opened;
+        opened = signal;
+    }
     return result;
 }
 
+/* Restores the mask, unless the same signal is open once more: then that one takes over what was
+ * before, and the last of them restores it, whatever the order in which they are closed. */
 static void unblock(struct peal_signal *signal)
 {
     sigset_t set;
-    sys_sigset_of(&set, signal->number);
-    if (!signal->was_blocked) {
+    struct peal_signal **at = &opened, *other;
+    while (*at != signal) {
+        at = &(*at)->next;
+    }
+    *at = signal->next;
+    for (other = opened; other && other->number != signal->number; other = other->next) {
+    }
+    if (other) {
+        other->was_blocked = other->was_blocked && signal->was_blocked;
+    } else if (!signal->was_blocked) {
+        sys_sigset_of(&set, signal->number);
         sys_sigmask(SIG_UNBLOCK, &set, NULL);
     }
 }

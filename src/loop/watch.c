@@ -66,7 +66,7 @@ int peal_watch_open(struct peal_loop *loop, int fd, uint32_t events, peal_watch_
     if (fd < 0 || !fn || events & ~(uint32_t)(PEAL_READABLE | PEAL_WRITABLE)) {
         return -EINVAL;
     }
-    if (atomic_load(&loop->life) == PL_LOOP_ENDED) {
+    if (atomic_load(&loop->life) != PL_LOOP_ALIVE) { /* it would be told of its end for ever */
         return PEAL_ERR_LOOP_ENDED;
     }
     struct peal_watch *watch = sys_calloc(1, sizeof *watch);

@@ -80,7 +80,8 @@ int sys_getpeername(int fd, struct sockaddr *ret_address, socklen_t *inout_size)
 ssize_t sys_recv(int fd, void *data, size_t size, int flags);
 ssize_t sys_send(int fd, const void *data, size_t size, int flags);
 ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flags);
-ssize_t sys_sendfile(int out_fd, int in_fd, off_t *inout_offset, size_t size);
+ssize_t sys_sendfile(int out_fd, int in_fd, off_t *inout_offset,
+                     size_t size); /* raises no SIGPIPE */
 int sys_bytes_unsent(int fd,
                      int *ret_bytes); /* SIOCOUTQ: written, not yet acknowledged by the peer */
 int sys_bytes_unread(int fd, int *ret_bytes); /* FIONREAD */

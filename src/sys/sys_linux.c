@@ -334,10 +334,30 @@ ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flags)
     return checked_size(sendmsg(fd, message, flags));
 }
 
+/* sendfile(2) has no MSG_NOSIGNAL: towards a peer that is gone it would kill the process. So SIGPIPE
+ * is blocked for the call, and the one that it raised, if it did, is taken away again. One that was
+ * pending before belongs to somebody else and stays. */
 ssize_t sys_sendfile(int out_fd, int in_fd, off_t *inout_offset, size_t size)
 {
     FAULT("sendfile");
-    return checked_size(sendfile(out_fd, in_fd, inout_offset, size));
+    sigset_t pipe_only, old, pending;
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_only, &old);
+    sigemptyset(&pending);
+    bool was_blocked = sigismember(&old, SIGPIPE) == 1;
+    bool was_pending =
+        was_blocked && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
+    ssize_t result = checked_size(sendfile(out_fd, in_fd, inout_offset, size));
+    if (result == -EPIPE && !was_pending) {
+        const struct timespec at_once = {0};
+        while (sigtimedwait(&pipe_only, NULL, &at_once) < 0 && errno == EINTR) {
+        }
+    }
+    if (!was_blocked) {
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    return result;
 }
 
 int sys_bytes_unsent(int fd, int *ret_bytes)
@@ -571,6 +591,9 @@ void sys_write_stderr(const char *text, size_t size)
 {
     while (size > 0) {
         ssize_t n = write(STDERR_FILENO, text, size);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
         if (n <= 0) {
             return;
         }
