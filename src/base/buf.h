@@ -13,6 +13,12 @@ void pl_buf_borrow(struct peal_buf *buf, const void *data, size_t size);
  * empty buffer. What is its own already stays untouched. Error: -ENOMEM, and it is still a view. */
 int pl_buf_own(struct peal_buf *buf);
 
+/* A new view. What pl_buf_borrow does to storage that has never been used, in two stores. */
+static inline struct peal_buf pl_buf_view(const void *data, size_t size)
+{
+    return (struct peal_buf){.begin = data, .size = size};
+}
+
 /* True for a view, also when all of it has been consumed. */
 static inline bool pl_buf_is_borrowed(const struct peal_buf *buf)
 {

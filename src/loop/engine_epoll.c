@@ -205,27 +205,32 @@ static ssize_t wrote(struct pl_engine *engine, struct pl_io *io, ssize_t n, size
     return result < 0 ? result : n;
 }
 
-static ssize_t send_some(struct pl_engine *engine, struct pl_io *io, const struct iovec *iov,
-                         int iov_count, int flags)
+static size_t size_of(const struct iovec *iov, int iov_count)
 {
     size_t size = 0;
-    ssize_t n;
-    (void)flags; /* the memory is never needed afterwards */
     for (int i = 0; i < iov_count; i++) {
         size += iov[i].iov_len;
     }
-    for (unsigned tries = 0;; tries++) {
-        if (iov_count == 1) {
-            n = sys_send(io->fd, iov[0].iov_base, size, MSG_NOSIGNAL | MSG_DONTWAIT);
-        } else {
-            const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov,
-                                           .msg_iovlen = (size_t)iov_count};
-            n = sys_sendmsg(io->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return size;
+}
+
+static ssize_t send_some(struct pl_engine *engine, struct pl_io *io, const struct iovec *iov,
+                         int iov_count, int flags)
+{
+    ssize_t n = -EINTR;
+    (void)flags; /* the memory is never needed afterwards */
+    if (iov_count == 1) {
+        for (unsigned tries = 0; n == -EINTR && tries < EINTR_TRIES; tries++) {
+            n = sys_send(io->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
         }
-        if (n != -EINTR || tries == EINTR_TRIES) {
-            return wrote(engine, io, n, size);
-        }
+        return n == (ssize_t)iov[0].iov_len ? n : wrote(engine, io, n, iov[0].iov_len);
     }
+    const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                                   .msg_iovlen = (size_t)iov_count};
+    for (unsigned tries = 0; n == -EINTR && tries < EINTR_TRIES; tries++) {
+        n = sys_sendmsg(io->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    return wrote(engine, io, n, size_of(iov, iov_count));
 }
 
 static ssize_t send_file(struct pl_engine *engine, struct pl_io *io, int file_fd, off_t offset,

@@ -48,12 +48,10 @@ static int keep(struct peal_conn *conn, struct peal_buf *view)
 
 static void deliver(struct peal_conn *conn, const void *data, size_t size)
 {
-    struct peal_buf view;
+    struct peal_buf view = pl_buf_view(data, size);
     struct peal_buf *input = &view;
-    peal_buf_init(&view);
-    if (!conn->input) {
-        pl_buf_borrow(&view, data, size);
-    } else {
+    if (__builtin_expect(conn->input != NULL, 0)) {
+        peal_buf_init(&view);
         input = conn->input;
         if (peal_buf_append(input, data, size) < 0) {
             pl_conn_break(conn, PEAL_CAUSE_NO_MEMORY, -ENOMEM);
@@ -75,7 +73,9 @@ static void deliver(struct peal_conn *conn, const void *data, size_t size)
     } else if (input == &view && keep(conn, &view) < 0) {
         pl_conn_break(conn, PEAL_CAUSE_NO_MEMORY, -ENOMEM);
     }
-    peal_buf_deinit(&view);
+    if (!pl_buf_is_borrowed(&view)) { /* the program wrote to it, or took it over */
+        peal_buf_deinit(&view);
+    }
 }
 
 static void on_bytes(struct peal_conn *conn, const void *data, size_t size)

@@ -58,6 +58,15 @@ static void note_level(struct peal_conn *conn)
     }
 }
 
+static void took_some(struct peal_conn *conn, size_t n)
+{
+    if (n > 0) {
+        pl_outq_consume(&conn->output, conn->io.loop, n);
+        took(conn, n);
+        note_level(conn);
+    }
+}
+
 static bool drain_is_due(const struct peal_conn *conn)
 {
     return pl_conn_has(conn, PL_CONN_DRAIN_WANTED) &&
@@ -152,7 +161,31 @@ void pl_conn_flush_soon(struct peal_conn *conn)
     }
 }
 
-void pl_conn_flush(struct peal_conn *conn)
+/* The common case: what one callback gathered, in one chunk, taken whole. False: go the long way. */
+static bool flush_only_chunk(struct peal_conn *conn)
+{
+    struct peal_loop *loop = conn->io.loop;
+    struct pl_chunk *chunk = pl_outq_only_copy(&conn->output);
+    if (!chunk || !can_write(conn)) {
+        return false;
+    }
+    const struct iovec part = {.iov_base = chunk->data + chunk->begin,
+                               .iov_len = chunk->end - chunk->begin};
+    ssize_t n = loop->ops->send(loop->engine, &conn->io, &part, 1, 0);
+    if (n == (ssize_t)part.iov_len) {
+        pl_outq_consume_only(&conn->output, loop);
+        took(conn, part.iov_len);
+        note_level(conn);
+    } else if (n < 0) {
+        pl_conn_fail(conn, (int)n, true);
+    } else {
+        took_some(conn, (size_t)n);
+        blocked(conn);
+    }
+    return true;
+}
+
+static void flush_rest(struct peal_conn *conn)
 {
     size_t budget = FLUSH_TURN_BYTES;
     while (can_write(conn) && !pl_outq_is_empty(&conn->output)) {
@@ -170,17 +203,20 @@ void pl_conn_flush(struct peal_conn *conn)
         if (again) {
             continue;
         }
-        if (n > 0) {
-            pl_outq_consume(&conn->output, conn->io.loop, (size_t)n);
-            took(conn, (size_t)n);
-            note_level(conn);
-        }
+        took_some(conn, (size_t)n);
         if ((size_t)n < wanted) {
             blocked(conn);
         }
         budget -= (size_t)n < budget ? (size_t)n : budget;
     }
-    if (can_write(conn)) {
+}
+
+void pl_conn_flush(struct peal_conn *conn)
+{
+    if (!flush_only_chunk(conn)) {
+        flush_rest(conn);
+    }
+    if (can_write(conn) && pl_outq_is_empty(&conn->output)) {
         conn->flags &= ~(uint32_t)PL_CONN_WATCHED;
         pl_conn_output_empty(conn);
     }
@@ -200,11 +236,7 @@ void pl_conn_on_sent(struct pl_io *io, ssize_t n)
         pl_conn_fail(conn, (int)n, true);
         return;
     }
-    if (n > 0) {
-        pl_outq_consume(&conn->output, io->loop, (size_t)n);
-        took(conn, (size_t)n);
-        note_level(conn);
-    }
+    took_some(conn, (size_t)n);
     pl_conn_flush(conn);
 }
 
@@ -300,6 +332,15 @@ ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int cou
         sent = (size_t)n;
         if (sent == size) {
             note_level(conn);
+            return (ssize_t)size;
+        }
+    }
+    if (count == 1 && sent == 0) {
+        if (!conn->output.head) {
+            pl_outq_lend_chunk(&conn->output, conn->io.loop, size);
+        }
+        if (pl_outq_append_small(&conn->output, parts[0].iov_base, size)) {
+            accepted(conn, size);
             return (ssize_t)size;
         }
     }

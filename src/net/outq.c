@@ -74,7 +74,8 @@ static struct pl_chunk *chunk_new(struct peal_loop *loop, size_t room_wanted)
 static void chunk_recycle(struct peal_loop *loop, struct pl_chunk *chunk)
 {
     struct pl_chunk_cache *cache = loop->chunks;
-    if (chunk->capacity != CHUNK_ROOM || atomic_load(&loop->life) != PL_LOOP_ALIVE) {
+    if (chunk->capacity != CHUNK_ROOM ||
+        atomic_load_explicit(&loop->life, memory_order_relaxed) != PL_LOOP_ALIVE) {
         sys_free(chunk);
         return;
     }
@@ -108,6 +109,27 @@ static void link_tail(struct pl_outq *queue, struct pl_chunk *chunk)
         queue->head = chunk;
     }
     queue->tail = chunk;
+}
+
+void pl_outq_lend_chunk(struct pl_outq *queue, struct peal_loop *loop, size_t size)
+{
+    struct pl_chunk_cache *cache = loop->chunks;
+    if (!queue->head && size <= CHUNK_ROOM && cache && cache->spares) {
+        struct pl_chunk *chunk = cache->spares;
+        cache->spares = chunk->next;
+        cache->count--;
+        chunk->next = NULL;
+        chunk->begin = chunk->end = 0;
+        queue->head = queue->tail = chunk;
+    }
+}
+
+void pl_outq_consume_only(struct pl_outq *queue, struct peal_loop *loop)
+{
+    struct pl_chunk *chunk = queue->head;
+    queue->head = queue->tail = NULL;
+    queue->bytes = 0;
+    chunk_recycle(loop, chunk);
 }
 
 /* Chunks with room for size bytes, as a chain, or NULL. */

@@ -5,6 +5,7 @@
 
 #include <peal/blob.h>
 
+#include <string.h>
 #include <sys/uio.h>
 
 struct peal_loop;
@@ -37,6 +38,33 @@ static inline bool pl_outq_is_empty(const struct pl_outq *queue)
 {
     return queue->head == NULL;
 }
+
+/* A message that fits: into the room of the tail chunk, without a call. False: use pl_outq_append. */
+static inline bool pl_outq_append_small(struct pl_outq *queue, const void *data, size_t size)
+{
+    struct pl_chunk *tail = queue->tail;
+    if (!tail || tail->kind != PL_CHUNK_COPY || size > tail->capacity - tail->end) {
+        return false;
+    }
+    memcpy(tail->data + tail->end, data, size);
+    tail->end += size;
+    queue->bytes += size;
+    return true;
+}
+
+/* The chunk, if the queue is just one of copied bytes: what a message that is sent at once meets. */
+static inline struct pl_chunk *pl_outq_only_copy(const struct pl_outq *queue)
+{
+    struct pl_chunk *head = queue->head;
+    return head && head == queue->tail && head->kind == PL_CHUNK_COPY ? head : NULL;
+}
+
+/* Gives an empty queue a spare chunk of the loop's, if there is one and size bytes fit into it. The
+ * caller puts them there: no chunk stays empty. */
+void pl_outq_lend_chunk(struct pl_outq *queue, struct peal_loop *loop, size_t size);
+
+/* Drops the only chunk: the kernel took all of it. */
+void pl_outq_consume_only(struct pl_outq *queue, struct peal_loop *loop);
 
 /* Each is all or nothing: 0, or -ENOMEM with the queue as it was. The loop lends spare chunks; its
  * thread. */
