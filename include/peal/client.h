@@ -27,7 +27,7 @@ struct peal_client;
 struct peal_connect_failure {
     int error; /* of the address tried last: -ECONNREFUSED, -ETIMEDOUT, PEAL_ERR_RESOLVE … */
     unsigned attempt;      /* 1 for the first since peal_client_connect or since the last success */
-    struct peal_addr addr; /* tried last; family 0 when there was none (the name did not resolve) */
+    struct peal_addr addr; /* tried last; PEAL_ADDR_NONE when none was (the name did not resolve) */
     const char *why;       /* a sentence; valid during the call */
     bool will_retry;
     uint32_t retry_ms; /* the pause before the next attempt */
@@ -60,14 +60,17 @@ struct peal_client_options {
                     void *user);
 };
 
-/* The loop's thread. Errors: -EINVAL (no ops, a malformed address, neither to nor addrs), -ENOMEM,
+/* The loop's thread. Errors: -EINVAL (no ops, a malformed address or one that cannot be connected
+ * to, neither to nor addrs, or both), -ENODEV (there is no interface of the scope's name), -ENOMEM,
  * PEAL_ERR_LOOP_ENDED. */
 PEAL_API PEAL_MUST_USE int peal_client_new(struct peal_loop *loop,
                                            const struct peal_client_options *options,
                                            struct peal_client **ret_client);
 
 /* Starts connecting. Any thread with a reference. While it connects or has an open connection, it
- * does nothing. What comes of it comes by on_open or on_fail. Returns 0 or PEAL_ERR_LOOP_ENDED. */
+ * does nothing; during a pause it starts at once and counts attempts anew; while a connection is
+ * closing it starts when that has closed. What comes of it comes by on_open or on_fail. Returns 0
+ * or PEAL_ERR_LOOP_ENDED. */
 PEAL_API int peal_client_connect(struct peal_client *client);
 
 /* Stops connecting and retrying, without a callback: if an attempt or a pause was under way, it is
