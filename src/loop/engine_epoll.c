@@ -166,10 +166,13 @@ static int recv_start(struct pl_engine *engine, struct pl_io *io)
     return align(engine, io);
 }
 
+/* The kernel is told only if an event comes that nobody wants (needs_align): mostly the fd is closed
+ * first, or reading goes on. */
 static int recv_stop(struct pl_engine *engine, struct pl_io *io)
 {
+    (void)engine;
     io->flags &= (uint8_t)~PL_IO_RECV;
-    return align(engine, io);
+    return 0;
 }
 
 static void recv_rest(struct pl_engine *engine, struct pl_io *io, size_t bytes_max,
@@ -423,11 +426,23 @@ static bool detach(struct pl_engine *engine, struct pl_io *io)
     return true;
 }
 
+/* Whether the kernel must be told after an event: of something new to watch for always, of reading no
+ * more only if this event came for it in vain, so that it does not come again (E7). */
+static bool needs_align(const struct pl_io *io, uint32_t events, bool was_reading)
+{
+    uint8_t want = wanted(io), have = io->armed & (ARMED_READ | ARMED_WRITE);
+    if (want & ~have || (have & ~want) & ARMED_WRITE) {
+        return true;
+    }
+    return (have & ~want) & ARMED_READ && events & EPOLLIN && !was_reading;
+}
+
 static void dispatch(struct pl_engine *engine, struct pl_io *io, uint32_t events)
 {
     if (is_detached(io)) {
         return;
     }
+    bool was_reading = io->flags & PL_IO_RECV;
     if (io->flags & PL_IO_POLL) {
         dispatch_poll(engine, io, events);
     } else if (io->flags & PL_IO_ACCEPT) {
@@ -439,7 +454,7 @@ static void dispatch(struct pl_engine *engine, struct pl_io *io, uint32_t events
     } else {
         park(engine, io); /* a listener that was paused since: nobody wants this */
     }
-    if (!is_detached(io) && (io->armed & (ARMED_READ | ARMED_WRITE)) != wanted(io)) {
+    if (!is_detached(io) && needs_align(io, events, was_reading)) {
         int result = align(engine, io);
         if (result < 0 && io->handler->on_recv && !(io->flags & PL_IO_CONNECT)) {
             io->flags &= (uint8_t)~PL_IO_RECV;
