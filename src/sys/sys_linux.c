@@ -36,20 +36,23 @@
 /* ---- faults and the ledger */
 
 static _Atomic(sys_fault_fn) fault_hook;
-static void *fault_user;
+static _Atomic(void *) fault_user;
 static _Atomic bool ledger_on;
 static _Atomic int64_t ledger_allocations, ledger_bytes;
 
 void sys_set_fault_hook(sys_fault_fn hook, void *user)
 {
-    fault_user = user;
+    atomic_store(&fault_user, user);
     atomic_store(&fault_hook, hook);
 }
 
 static inline int fault(char kind, const char *name)
 {
-    sys_fault_fn hook = atomic_load_explicit(&fault_hook, memory_order_relaxed);
-    return __builtin_expect(hook != NULL, 0) ? hook(kind, name, fault_user) : 0;
+    sys_fault_fn hook = atomic_load_explicit(&fault_hook, memory_order_acquire);
+    if (__builtin_expect(hook != NULL, 0)) {
+        return hook(kind, name, atomic_load_explicit(&fault_user, memory_order_relaxed));
+    }
+    return 0;
 }
 
 /* In a function that returns a negative errno: fails with the hook's. */
@@ -334,9 +337,9 @@ ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flags)
     return checked_size(sendmsg(fd, message, flags));
 }
 
-/* sendfile(2) has no MSG_NOSIGNAL: towards a peer that is gone it would kill the process. So SIGPIPE
- * is blocked for the call, and the one that it raised, if it did, is taken away again. One that was
- * pending before belongs to somebody else and stays. */
+/* sendfile(2) has no MSG_NOSIGNAL: towards a peer that is gone it would kill the process. So
+ * SIGPIPE is blocked for the call, and the one that it raised, if it did, is taken away again. One
+ * that was pending before belongs to somebody else and stays. */
 ssize_t sys_sendfile(int out_fd, int in_fd, off_t *inout_offset, size_t size)
 {
     FAULT("sendfile");
