@@ -19,10 +19,10 @@
  *     }
  *
  * Sending: bytes are accepted whole or not at all. What callbacks send is gathered and written
- * once, when the callback has returned (a piece of 8 KiB or more at once, with what had gathered, so
- * that it is not copied); what the kernel does not take then waits in a queue.
- * Accepted bytes reach the peer in order, without a gap; after a graceful close to a live peer, all
- * of them do; the close record counts what was not delivered (G5).
+ * once, when the callback has returned (a piece of 8 KiB or more at once, with what had gathered,
+ * so that it is not copied); what the kernel does not take then waits in a queue. Accepted bytes
+ * reach the peer in order, without a gap; after a graceful close to a live peer, all of them do;
+ * the close record counts what was not delivered (G5).
  */
 #ifndef PEAL_CONN_H
 #define PEAL_CONN_H

@@ -166,8 +166,8 @@ static int recv_start(struct pl_engine *engine, struct pl_io *io)
     return align(engine, io);
 }
 
-/* The kernel is told only if an event comes that nobody wants (needs_align): mostly the fd is closed
- * first, or reading goes on. */
+/* The kernel is told only if an event comes that nobody wants (needs_align): mostly the fd is
+ * closed first, or reading goes on. */
 static int recv_stop(struct pl_engine *engine, struct pl_io *io)
 {
     (void)engine;
@@ -426,8 +426,8 @@ static bool detach(struct pl_engine *engine, struct pl_io *io)
     return true;
 }
 
-/* Whether the kernel must be told after an event: of something new to watch for always, of reading no
- * more only if this event came for it in vain, so that it does not come again (E7). */
+/* Whether the kernel must be told after an event: of something new to watch for always, of reading
+ * no more only if this event came for it in vain, so that it does not come again (E7). */
 static bool needs_align(const struct pl_io *io, uint32_t events, bool was_reading)
 {
     uint8_t want = wanted(io), have = io->armed & (ARMED_READ | ARMED_WRITE);

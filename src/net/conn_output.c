@@ -161,7 +161,8 @@ void pl_conn_flush_soon(struct peal_conn *conn)
     }
 }
 
-/* The common case: what one callback gathered, in one chunk, taken whole. False: go the long way. */
+/* The common case: what one callback gathered, in one chunk, taken whole. False: go the long way.
+ */
 static bool flush_only_chunk(struct peal_conn *conn)
 {
     struct peal_loop *loop = conn->io.loop;

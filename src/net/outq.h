@@ -39,7 +39,8 @@ static inline bool pl_outq_is_empty(const struct pl_outq *queue)
     return queue->head == NULL;
 }
 
-/* A message that fits: into the room of the tail chunk, without a call. False: use pl_outq_append. */
+/* A message that fits: into the room of the tail chunk, without a call. False: use pl_outq_append.
+ */
 static inline bool pl_outq_append_small(struct pl_outq *queue, const void *data, size_t size)
 {
     struct pl_chunk *tail = queue->tail;
@@ -52,7 +53,8 @@ static inline bool pl_outq_append_small(struct pl_outq *queue, const void *data,
     return true;
 }
 
-/* The chunk, if the queue is just one of copied bytes: what a message that is sent at once meets. */
+/* The chunk, if the queue is just one of copied bytes: what a message that is sent at once meets.
+ */
 static inline struct pl_chunk *pl_outq_only_copy(const struct pl_outq *queue)
 {
     struct pl_chunk *head = queue->head;
