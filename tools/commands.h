@@ -9,5 +9,6 @@ int discard_main(int argc, char **argv);
 int chargen_main(int argc, char **argv);
 int daytime_main(int argc, char **argv);
 int time_main(int argc, char **argv);
+int load_main(int argc, char **argv); /* load.c */
 
 #endif

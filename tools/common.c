@@ -9,14 +9,16 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
-void common_raise_fd_limit(unsigned long fds_max)
+unsigned long common_raise_fd_limit(unsigned long fds_max)
 {
-    struct rlimit limit;
+    struct rlimit limit = {.rlim_cur = 0};
 
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < fds_max) {
         limit.rlim_cur = limit.rlim_max < fds_max ? limit.rlim_max : fds_max;
         setrlimit(RLIMIT_NOFILE, &limit);
+        getrlimit(RLIMIT_NOFILE, &limit);
     }
+    return limit.rlim_cur;
 }
 
 void common_print_json_text(const char *text)

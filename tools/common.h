@@ -4,8 +4,8 @@
 #define PEAL_TOOLS_COMMON_H
 
 /* Lets the process have so many fds, or as many as it may: shells allow 1,024 by default, which is
- * few connections. */
-void common_raise_fd_limit(unsigned long fds_max);
+ * few connections. Returns how many it may have now. */
+unsigned long common_raise_fd_limit(unsigned long fds_max);
 
 /* Prints text as a JSON string, with its quotes, to standard output. */
 void common_print_json_text(const char *text);

@@ -31,6 +31,7 @@ static const struct command commands[] = {
     {"chargen", chargen_main, "serve: send characters for as long as they are read"},
     {"daytime", daytime_main, "serve: send the date and time as a line, and close"},
     {"time", time_main, "serve: send the time as a number of four bytes, and close"},
+    {"load", load_main, "put an echo server under load, and measure it"},
 };
 
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };

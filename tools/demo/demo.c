@@ -31,7 +31,7 @@
 #include "scenarios.h"
 #include "table.h"
 
-enum { KILL_AFTER_MS = 90000, LOOK_MS = 2, FDS_ENOUGH = 16384 };
+enum { KILL_AFTER_MS = 90000, LOOK_MS = 2, FDS_ENOUGH = 4096 };
 
 struct entry {
     const char *name;
@@ -183,6 +183,20 @@ static int check_names(const struct arg_command *command, const struct demo_opti
     return -1;
 }
 
+/* Both ends of a connection are fds of one process here. Where few are allowed, fewer connections
+ * are tried. */
+static void fit_to_fds(struct demo_options *options)
+{
+    unsigned long allowed = common_raise_fd_limit(FDS_ENOUGH);
+    double share = (double)allowed / FDS_ENOUGH;
+
+    if (share < 1) {
+        fprintf(stderr, "peal demo: only %lu fds are allowed here: fewer connections are tried\n",
+                allowed);
+        options->scale *= share;
+    }
+}
+
 int demo_main(int argc, char **argv)
 {
     struct demo_options options = {.scale = 1};
@@ -220,7 +234,7 @@ int demo_main(int argc, char **argv)
     if (options.verbose) {
         peal_log_set(peal_log_to_stderr, NULL);
     }
-    common_raise_fd_limit(FDS_ENOUGH); /* both ends of a connection are fds of one process */
+    fit_to_fds(&options);
     ledger_start();
     return run_all(&options);
 }

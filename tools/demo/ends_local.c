@@ -54,7 +54,7 @@ void scenario_local_abort(struct scenario *scenario)
         {PEER_CLOSE, 0, 0},   {PEER_DONE, 0, 0},
     };
 
-    scenario_play(scenario, &(struct plan){.connections = 500,
+    scenario_play(scenario, &(struct plan){.connections = 1000,
                                            .steps = steps,
                                            .hooks = {.on_request = reply_and_abort}});
     scenario_expect(

@@ -29,7 +29,7 @@ void scenario_peer_fin(struct scenario *scenario)
 
     scenario_play(
         scenario,
-        &(struct plan){.connections = 500, .steps = steps, .hooks = {.on_request = reply_whole}});
+        &(struct plan){.connections = 1000, .steps = steps, .hooks = {.on_request = reply_whole}});
     scenario_expect(scenario, &(struct expected){.cause = PEAL_CAUSE_PEER_CLOSED,
                                                  .clean = YES,
                                                  .all_arrive = YES,
@@ -56,14 +56,25 @@ void scenario_peer_fin_pending(struct scenario *scenario)
                                                  .peer_end = PEER_EOF});
 }
 
+/* Half of the connections stop reading: they must learn of the reset all the same, and must be
+ * shown what had arrived before it. */
+static void pause_odd(struct subject *subject)
+{
+    if (subject->key % 2 == 1) {
+        peal_conn_pause_reading(subject->conn);
+    }
+}
+
 void scenario_peer_reset(struct scenario *scenario)
 {
     static const struct peer_step steps[] = {
-        {PEER_CONNECT, 0, 0}, {PEER_REQUEST, 0, 0}, {PEER_SEND, 8 * KIB, 0},
-        {PEER_RESET, 0, 0},   {PEER_DONE, 0, 0},
+        {PEER_CONNECT, 0, 0},    {PEER_REQUEST, 0, 0}, {PEER_SLEEP, 0, 10},
+        {PEER_SEND, 8 * KIB, 0}, {PEER_RESET, 0, 0},   {PEER_DONE, 0, 0},
     };
 
-    scenario_play(scenario, &(struct plan){.connections = 500, .steps = steps});
+    scenario_play(
+        scenario,
+        &(struct plan){.connections = 1000, .steps = steps, .hooks = {.on_request = pause_odd}});
     scenario_expect(
         scenario,
         &(struct expected){.cause = PEAL_CAUSE_PEER_RESET, .clean = NO, .all_received = YES});
@@ -71,10 +82,11 @@ void scenario_peer_reset(struct scenario *scenario)
 
 void scenario_peer_reset_pending(struct scenario *scenario)
 {
-    /* The pause lets the callback that sends the reply come to its end. */
+    /* The pause lets the callback that sends the reply come to its end. What the peer sends last
+     * must be shown, although writing fails first. */
     static const struct peer_step steps[] = {
-        {PEER_CONNECT, 0, 0}, {PEER_REQUEST, 1 * MIB, 0}, {PEER_READ, 1, 0},
-        {PEER_SLEEP, 0, 20},  {PEER_RESET, 0, 0},         {PEER_DONE, 0, 0},
+        {PEER_CONNECT, 0, 0},    {PEER_REQUEST, 1 * MIB, 0}, {PEER_READ, 1, 0}, {PEER_SLEEP, 0, 20},
+        {PEER_SEND, 8 * KIB, 0}, {PEER_RESET, 0, 0},         {PEER_DONE, 0, 0},
     };
 
     scenario_play(scenario, &(struct plan){.connections = 300,

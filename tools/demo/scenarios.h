@@ -37,6 +37,11 @@
     /* references.c */                                                                             \
     X(references, "references held",                                                               \
       "references outlive connections: fds go at once, memory at unref, and the report tells who") \
+    /* connect.c */                                                                                \
+    X(connect_refused, "connect refused", "nobody listens: each client is told once")              \
+    X(connect_timeout, "connect timeout", "nothing answers: each client is told in time")          \
+    X(connect_cancelled, "connect cancelled",                                                      \
+      "clients are cancelled or released while they connect: nothing is called, nothing is left")  \
     /* servers.c */                                                                                \
     X(unix_sockets, "unix sockets", "the same over a unix socket, whose file was left stale")      \
     X(fd_storm, "EMFILE storm",                                                                    \

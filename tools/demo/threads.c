@@ -168,7 +168,7 @@ void scenario_random_calls(struct scenario *scenario)
         {PEER_CONNECT, 0, 0}, {PEER_REQUEST, 0, 0}, {PEER_READ_ALL, 0, 0},
         {PEER_CLOSE, 0, 0},   {PEER_DONE, 0, 0},
     };
-    const struct plan plan = {.connections = 2000, .at_once_max = 200, .steps = steps};
+    const struct plan plan = {.connections = 3000, .at_once_max = 200, .steps = steps};
 
     if (scenario_open(scenario, &plan) && scenario_start_peers(scenario)) {
         run_callers(scenario);

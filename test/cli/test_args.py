@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A mistake on the command line that is taken for a default, or answered without a sentence."""
+import unittest
+
+import cli
+
+SERVICES = ("echo", "discard", "chargen", "daytime", "time")
+MISTAKES = (
+    # command line, what the sentence says
+    (["nonsense"], 'no command "nonsense"'),
+    (["echo", "--nonsense"], "no option --nonsense"),
+    (["echo", "--thread", "2"], "is --threads meant?"),
+    (["echo", "-x"], "no option -x"),
+    (["echo", "--"  , "word"], '"word" is one argument too many'),
+    (["echo", "word"], '"word" is one argument too many'),
+    (["echo", "--threads"], "--threads needs a value"),
+    (["echo", "--threads", "0"], "not a whole number from 1 to 1024"),
+    (["echo", "--threads=1025"], "not a whole number from 1 to 1024"),
+    (["echo", "--threads", "2x"], "not a whole number"),
+    (["echo", "--threads", "-1"], "not a whole number"),
+    (["echo", "--threads", " 1"], "not a whole number"),
+    (["echo", "--threads", ""], "not a whole number"),
+    (["echo", "--max-conns", "99999999999999999999999"], "not a whole number of 1 or more"),
+    (["echo", "--verbose=yes"], "--verbose takes no value"),
+    (["echo", "--idle", "0"], "not a time"),
+    (["echo", "--idle", "1."], "not a time"),
+    (["echo", "--idle", "0.0001"], "not a time"),
+    (["echo", "--idle", "5s"], "not a time"),
+    (["echo", "--idle", "99999999"], "not a time"),
+    (["echo", "--engine", "kqueue"], "none of: epoll"),
+    (["echo", "--balance", "best"], "none of: round-robin least reuseport"),
+    (["echo", "--port-file", ""], "must not be empty"),
+    (["echo", "--listen", "127.0.0.1"], "--listen 127.0.0.1: "),
+    (["echo", "--listen", "127.0.0.1:70000"], "--listen 127.0.0.1:70000: "),
+    (["echo", "--listen", "127.0.0.01:80"], "--listen 127.0.0.01:80: "),
+    (["echo", "--listen", ""], "--listen : "),
+    (["load"], "one mode is needed"),
+    (["load", "pingpong"], "--connect ADDRESS is needed"),
+    (["load", "hurry", "--connect", "127.0.0.1:1"], '"hurry" is no mode'),
+    (["load", "pingpong", "churn", "--connect", "127.0.0.1:1"], "one mode is needed"),
+    (["load", "pingpong", "--connect", "nowhere"], "--connect nowhere: "),
+    (["load", "pingpong", "--connect", "127.0.0.1:1", "--size", "0"], "not a size"),
+    (["load", "pingpong", "--connect", "127.0.0.1:1", "--size", "1Q"], "not a size"),
+    (["load", "pingpong", "--connect", "127.0.0.1:1", "--size", "99999999999999999G"],
+     "not a size"),
+    (["load", "pingpong", "--connect", "127.0.0.1:1", "--depth", "2"], "goes with pipeline only"),
+    (["load", "pingpong", "--connect", "127.0.0.1:1", "--end", "fin"], "goes with churn only"),
+    (["load", "churn", "--connect", "127.0.0.1:1", "--end", "bang"], "none of: fin rst"),
+    (["load", "pipeline", "--connect", "127.0.0.1:1", "--depth", "60000", "--size", "1M"],
+     "over 128 MiB"),
+    (["demo", "--only", "nonsense"], 'no scenario "nonsense"'),
+    (["demo", "--scale", "0"], "not a number from 0.01 to 100"),
+    (["demo", "--scale", "1x"], "not a number"),
+    (["demo", "--scale", "nan"], "not a number"),
+)
+
+
+class Mistakes(unittest.TestCase):
+    """One case for each is added below."""
+
+
+def add_mistake(number, argv, says):
+    def case(self):
+        status, out, err = cli.run(*argv)
+        self.assertEqual(status, 2, err)
+        self.assertIn(says, err)
+        self.assertEqual(out, "")
+    setattr(Mistakes, f"test_{number:02} " + " ".join(argv), case)
+
+
+for index, mistake in enumerate(MISTAKES):
+    add_mistake(index, *mistake)
+
+
+class Help(unittest.TestCase):
+    def test_help_of_the_program(self):
+        for argv in (["help"], ["--help"], ["-h"]):
+            status, out, err = cli.run(*argv)
+            self.assertEqual((status, err), (0, ""))
+            for name in SERVICES + ("demo", "load"):
+                self.assertIn(f"  {name} ", out)
+
+    def test_no_command_prints_usage_as_a_mistake(self):
+        status, out, err = cli.run()
+        self.assertEqual((status, out), (2, ""))
+        self.assertIn("usage: peal", err)
+
+    def test_help_of_each_command(self):
+        for name in SERVICES + ("demo", "load"):
+            for word in ("--help", "-h"):
+                status, out, err = cli.run(name, word)
+                self.assertEqual((status, err), (0, ""))
+                self.assertTrue(out.startswith(f"usage: peal {name} "), out)
+
+    def test_help_of_servers_names_the_default_address(self):
+        for name, port in zip(SERVICES, (2007, 2009, 2019, 2013, 2037)):
+            self.assertIn(f"(127.0.0.1:{port})", cli.run(name, "--help")[1])
+
+    def test_version(self):
+        for word in ("version", "--version"):
+            status, out, err = cli.run(word)
+            self.assertEqual((status, err), (0, ""))
+            self.assertRegex(out, r"^peal \d+\.\d+\.\d+\n$")
+
+
+if __name__ == "__main__":
+    cli.main()

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* peal load: puts an echo server under load, with clients of the library.
+ *
+ * The main thread turns a home loop that holds the clock and the signals; the connections live on
+ * the loops of a pool, one worker each (load_worker.c). Workers share nothing while they run: each
+ * has counters and a histogram of its own, and they are added up when all is over.
+ *
+ *     start workers → time, SIGINT or SIGTERM → stop workers → each is done → report
+ *
+ * It ends, whatever the server does: time is limited, stopping is bounded by the workers' patience,
+ * and a second signal ends the home loop at once, which takes the pool and all connections with it.
+ *
+ * Exits 1 if a connection could not be made, or if bytes came back that were not sent.
+ */
+#include "load.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <peal/error.h>
+#include <peal/pool.h>
+#include <peal/signal.h>
+
+#include "args.h"
+#include "commands.h"
+#include "common.h"
+
+enum {
+    PIPELINED_BYTES_MAX = 128 * 1024 * 1024,
+    SIZE_MAX_BYTES = 64 * 1024 * 1024,
+    FDS_MAX = 1 << 20
+};
+
+static const char *const mode_names[] = {"pingpong", "pipeline", "churn", "idle"};
+enum { MODE_COUNT = sizeof(mode_names) / sizeof(mode_names[0]) };
+
+struct load {
+    struct load_options options;
+    struct peal_loop *home;
+    struct peal_pool *pool;
+    struct peal_timer timer;
+    unsigned char *payload;
+    struct load_worker *workers;
+    unsigned running; /* workers that have not said that they are done */
+    bool stopping;
+    uint64_t began_ns, ended_ns;
+};
+
+/* ---- running */
+
+static void stop(struct load *load)
+{
+    load->stopping = true;
+    load->ended_ns = load_now_ns();
+    for (unsigned i = 0; i < peal_pool_size(load->pool); i++) {
+        if (peal_loop_post(load->workers[i].loop, load_worker_stop, &load->workers[i]) < 0) {
+            peal_loop_quit(load->home); /* then its loop's end closes what it has */
+        }
+    }
+}
+
+static void on_time(struct peal_timer *timer, void *user)
+{
+    struct load *load = user;
+
+    (void)timer;
+    if (!load->stopping) {
+        stop(load);
+    }
+}
+
+static void on_signal(struct peal_signal *signal, int number, void *user)
+{
+    struct load *load = user;
+
+    (void)signal;
+    (void)number;
+    if (load->stopping) {
+        peal_loop_quit(load->home);
+    } else {
+        stop(load);
+    }
+}
+
+static void one_is_done(void *user)
+{
+    struct load *load = user;
+
+    load->running--;
+    if (load->running == 0) {
+        peal_loop_quit(load->home);
+    }
+}
+
+/* On a worker's thread. */
+static void on_worker_done(void *user)
+{
+    struct load *load = user;
+
+    if (peal_loop_post(load->home, one_is_done, load) < 0) {
+        peal_loop_quit(load->home);
+    }
+}
+
+/* ---- setting up */
+
+static int make_payload(struct load *load)
+{
+    uint32_t number = 1;
+
+    load->payload = malloc(load->options.size);
+    if (load->payload == NULL) {
+        return -ENOMEM;
+    }
+    for (uint64_t i = 0; i < load->options.size; i++) {
+        number = number * 1664525 + 1013904223;
+        load->payload[i] = (unsigned char)(number >> 24);
+    }
+    return 0;
+}
+
+static int start_workers(struct load *load)
+{
+    const struct load_options *options = &load->options;
+    unsigned threads = peal_pool_size(load->pool);
+
+    load->workers = calloc(threads, sizeof(*load->workers));
+    if (load->workers == NULL) {
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < threads; i++) {
+        struct load_worker *worker = &load->workers[i];
+        worker->options = options;
+        worker->loop = peal_pool_loop(load->pool, i);
+        worker->payload = load->payload;
+        worker->conn_count =
+            (unsigned)(options->conns / threads + (i < options->conns % threads ? 1 : 0));
+        worker->done = on_worker_done;
+        worker->user = load;
+        int error = peal_loop_post(worker->loop, load_worker_start, worker);
+        if (error < 0) {
+            return error;
+        }
+        load->running++;
+    }
+    return 0;
+}
+
+static int start(struct load *load)
+{
+    static const int numbers[2] = {SIGINT, SIGTERM};
+    const struct peal_pool_options pool = {.threads = (unsigned)load->options.threads,
+                                           .name = "load"};
+
+    int error = peal_loop_new(NULL, &load->home);
+    for (int i = 0; i < 2 && error == 0; i++) {
+        struct peal_signal *signal; /* the loop closes it when it ends */
+        error = peal_signal_open(load->home, numbers[i], on_signal, load, &signal);
+    }
+    if (error == 0) {
+        error = peal_pool_new(&pool, &load->pool);
+    }
+    if (error == 0) {
+        error = make_payload(load);
+    }
+    load->began_ns = load_now_ns();
+    if (error == 0) {
+        error = start_workers(load);
+    }
+    if (error == 0) {
+        peal_timer_init(&load->timer, load->home, on_time, load);
+        peal_timer_start(&load->timer, load->options.time_ms, 0);
+    }
+    return error;
+}
+
+static void finish(struct load *load)
+{
+    unsigned threads = load->pool != NULL ? peal_pool_size(load->pool) : 0;
+
+    peal_timer_deinit(&load->timer);
+    load->pool = peal_pool_free(load->pool);
+    load->home = peal_loop_free(load->home);
+    for (unsigned i = 1; load->workers != NULL && i < threads; i++) {
+        load_merge(&load->workers[0].counts, &load->workers[i].counts);
+    }
+    for (unsigned i = 0; load->workers != NULL && i < threads; i++) {
+        load_worker_deinit(&load->workers[i]);
+    }
+    free(load->payload);
+}
+
+static int run(const struct load_options *options)
+{
+    struct load load = {.options = *options};
+
+    common_raise_fd_limit(FDS_MAX);
+    int error = start(&load);
+    if (error == 0) {
+        error = peal_loop_run(load.home);
+    }
+    finish(&load);
+    bool good = false;
+    if (error < 0) {
+        fprintf(stderr, "peal load: %s\n", peal_strerror(error));
+    } else {
+        const struct load_counts *counts = &load.workers[0].counts;
+        load_report(options, counts, (double)(load.ended_ns - load.began_ns) / 1e9);
+        good = counts->wrong == 0 && counts->errors[0].count == 0;
+    }
+    free(load.workers);
+    return good ? 0 : 1;
+}
+
+/* ---- options */
+
+static int check(const struct arg_command *command, const struct arg_texts *operands,
+                 struct load_options *options)
+{
+    char host[PEAL_HOST_MAX];
+    struct peal_addr address;
+    const char *why = NULL;
+    uint16_t port;
+    int mode = 0;
+
+    if (operands->count != 1) {
+        return args_mistake(command, "one mode is needed: pingpong, pipeline, churn or idle");
+    }
+    while (mode < MODE_COUNT && strcmp(operands->items[0], mode_names[mode]) != 0) {
+        mode++;
+    }
+    if (mode == MODE_COUNT) {
+        return args_mistake(command, "\"%s\" is no mode; there are pingpong, pipeline, churn, idle",
+                            operands->items[0]);
+    }
+    options->mode = (enum load_mode)mode;
+    options->mode_name = mode_names[mode];
+    if (options->connect == NULL) {
+        return args_mistake(command, "--connect ADDRESS is needed: where the server is");
+    }
+    if (peal_addr_parse(options->connect, &address, &why) < 0 &&
+        peal_endpoint_split(options->connect, host, sizeof(host), &port, &why) < 0) {
+        return args_mistake(command, "--connect %s: %s", options->connect, why);
+    }
+    if (options->depth != 0 && options->mode != LOAD_PIPELINE) {
+        return args_mistake(command, "--depth goes with pipeline only");
+    }
+    if (options->mode != LOAD_PIPELINE) {
+        options->depth = 1;
+    } else if (options->depth == 0) {
+        options->depth = 16;
+    }
+    if (options->depth * options->size > PIPELINED_BYTES_MAX) {
+        return args_mistake(command, "--depth times --size is over 128 MiB for each connection");
+    }
+    if (options->threads > options->conns) {
+        options->threads = options->conns;
+    }
+    return -1;
+}
+
+int load_main(int argc, char **argv)
+{
+    struct load_options options = {.conns = 100, .size = 64, .threads = 1, .time_ms = 5000};
+    const char *end = NULL;
+    struct arg_texts operands = {.count = 0};
+    const struct arg args[] = {
+        {"connect", "ADDRESS", "the server: 127.0.0.1:2007, [::1]:2007, host:2007, unix:PATH",
+         ARG_TEXT, .into = &options.connect},
+        {"conns", "N", "connections (100)", ARG_COUNT, .into = &options.conns, .min = 1,
+         .max = 1000000},
+        {"size", "BYTES", "of a message (64)", ARG_SIZE, .into = &options.size, .min = 1,
+         .max = SIZE_MAX_BYTES},
+        {"seconds", "S", "how long (5)", ARG_TIME, .into = &options.time_ms, .min = 1,
+         .max = 86400000},
+        {"threads", "N", "loops, each on a thread of its own (1)", ARG_COUNT,
+         .into = &options.threads, .min = 1, .max = 1024},
+        {"depth", "D", "pipeline: messages under way on a connection (16)", ARG_COUNT,
+         .into = &options.depth, .min = 1, .max = 65536},
+        {"end", "HOW", "churn: end connections by fin or by rst (fin)", ARG_CHOICE, .into = &end,
+         .choices = "fin rst"},
+        {"json", NULL, "print JSON", ARG_FLAG, .into = &options.json},
+        {0},
+    };
+    const struct arg_command command = {
+        "load", "pingpong|pipeline|churn|idle --connect ADDRESS [OPTION]…",
+        "Puts an echo server under load and prints what it did with it.\n\n"
+        "  pingpong   one message under way on each connection\n"
+        "  pipeline   several\n"
+        "  churn      connect, one message, end; again and again\n"
+        "  idle       connect, and do nothing; tells how many are still open in the end",
+        args, "Exits 1 if a connection could not be made or bytes came back that were not sent."};
+
+    int exit_code = args_parse(&command, argc, argv, &operands);
+    if (exit_code < 0) {
+        exit_code = check(&command, &operands, &options);
+    }
+    if (exit_code < 0 && end != NULL && options.mode != LOAD_CHURN) {
+        exit_code = args_mistake(&command, "--end goes with churn only");
+    }
+    if (exit_code >= 0) {
+        return exit_code;
+    }
+    options.reset = end != NULL && strcmp(end, "rst") == 0;
+    return run(&options);
+}

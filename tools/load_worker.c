@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A worker: the connections that one loop drives against an echo server.
+ *
+ *     start → connect, a few hundred at a time → messages → stop → close all → done
+ *
+ * A message is the same bytes each time; what comes back is compared with them as it comes, in
+ * whatever pieces. The time of sending is kept in a ring of as many places as messages can be under
+ * way; echoes come back in order, so the oldest is always the one that has come.
+ *
+ * Rules:
+ *  1. Only what is complete when time is up counts as a message: what is drained after that would
+ *     flatter the rate.
+ *  2. A connection that fails to open is an error and is not tried again, except by churn, which
+ *     waits a little first: a server that is gone must not turn the load into a spin.
+ *  3. Stopping is bounded: connections are closed gracefully and, when patience is over, aborted.
+ *     Then done is called, whatever the server does.
+ *
+ * The clock is read for each message, not taken from the loop's turn: the turn's time is older than
+ * the message by what the loop did meanwhile, which is just what is to be measured.
+ */
+#include "load.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { CONNECTING_MAX = 256, PATIENCE_MS = 3000, CHURN_RETRY_MS = 50 };
+
+struct load_conn {
+    struct load_worker *worker;
+    struct peal_client *client;
+    struct peal_conn *conn; /* while it is open */
+    struct peal_timer retry;
+    uint64_t *sent_ns; /* a ring of options->depth */
+    uint64_t sent;     /* messages */
+    uint64_t echoed;
+    size_t message_bytes; /* that came back, of the message under way */
+    bool message_wrong;
+};
+
+uint64_t load_now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void load_count_error(struct load_counts *counts, int error, uint64_t times)
+{
+    int i = 0;
+
+    while (i < LOAD_ERRORS_MAX - 1 && counts->errors[i].count > 0 &&
+           counts->errors[i].error != error) {
+        i++; /* the last place takes what is left over */
+    }
+    counts->errors[i].error = error;
+    counts->errors[i].count += times;
+}
+
+void load_merge(struct load_counts *into, const struct load_counts *from)
+{
+    into->messages += from->messages;
+    into->opened += from->opened;
+    into->closed += from->closed;
+    into->still_open += from->still_open;
+    into->wrong += from->wrong;
+    for (int cause = 0; cause < PEAL_CAUSE_COUNT; cause++) {
+        into->causes[cause] += from->causes[cause];
+    }
+    for (int i = 0; i < LOAD_ERRORS_MAX; i++) {
+        if (from->errors[i].count > 0) {
+            load_count_error(into, from->errors[i].error, from->errors[i].count);
+        }
+    }
+    histogram_merge(&into->latency_ns, &from->latency_ns);
+}
+
+/* ---- beginning and end of connections */
+
+static void connect_more(struct load_worker *worker);
+
+static void check_done(struct load_worker *worker)
+{
+    if (worker->stopping && worker->open == 0 && !worker->over) {
+        worker->over = true;
+        peal_timer_cancel(&worker->patience);
+        worker->done(worker->user);
+    }
+}
+
+static void send_message(struct load_conn *load)
+{
+    const struct load_options *options = load->worker->options;
+
+    load->sent_ns[load->sent % options->depth] = load_now_ns();
+    if (peal_conn_send(load->conn, load->worker->payload, options->size) > 0) {
+        load->sent++;
+    }
+}
+
+static void begin(struct load_conn *load)
+{
+    struct load_worker *worker = load->worker;
+
+    if (worker->options->mode == LOAD_CHURN) {
+        load->sent_ns[0] = load_now_ns(); /* a cycle counts from its connect on */
+    }
+    int error = peal_client_connect(load->client);
+    if (error < 0) {
+        load_count_error(&worker->counts, error, 1);
+        worker->connecting--;
+    }
+}
+
+static void on_open(struct peal_conn *conn, void *user)
+{
+    struct load_conn *load = user;
+    struct load_worker *worker = load->worker;
+
+    load->conn = conn;
+    worker->connecting--;
+    worker->open++;
+    worker->counts.opened++;
+    if (worker->stopping) {
+        peal_conn_abort(conn);
+        return;
+    }
+    load->sent = load->echoed = 0;
+    load->message_bytes = 0;
+    if (worker->options->mode == LOAD_CHURN) {
+        load->sent = 1;
+        peal_conn_send(conn, worker->payload, worker->options->size);
+    } else if (worker->options->mode != LOAD_IDLE) {
+        for (uint64_t i = 0; i < worker->options->depth; i++) {
+            send_message(load);
+        }
+    }
+    connect_more(worker);
+}
+
+static void begin_again(void *user)
+{
+    struct load_conn *load = user;
+
+    if (!load->worker->stopping) {
+        load->worker->connecting++;
+        begin(load);
+    }
+}
+
+static void on_retry(struct peal_timer *timer, void *user)
+{
+    (void)timer;
+    begin_again(user);
+}
+
+static void on_close(struct peal_conn *conn, const struct peal_close_record *record, void *user)
+{
+    struct load_conn *load = user;
+    struct load_worker *worker = load->worker;
+
+    (void)conn;
+    load->conn = NULL;
+    worker->open--;
+    worker->counts.closed++;
+    worker->counts.causes[record->cause]++;
+    if (worker->options->mode == LOAD_CHURN && !worker->stopping) {
+        /* not here: the client still counts this connection as open */
+        int error = peal_loop_post(worker->loop, begin_again, load);
+        if (error < 0) {
+            load_count_error(&worker->counts, error, 1);
+        }
+    }
+    check_done(worker);
+}
+
+static void on_fail(struct peal_client *client, const struct peal_connect_failure *failure,
+                    void *user)
+{
+    struct load_conn *load = user;
+    struct load_worker *worker = load->worker;
+
+    (void)client;
+    worker->connecting--;
+    load_count_error(&worker->counts, failure->error, 1);
+    if (worker->options->mode == LOAD_CHURN && !worker->stopping) {
+        peal_timer_start(&load->retry, CHURN_RETRY_MS, 0);
+    }
+    connect_more(worker);
+}
+
+/* ---- messages */
+
+static void on_message(struct load_conn *load)
+{
+    struct load_worker *worker = load->worker;
+    const struct load_options *options = worker->options;
+    uint64_t sent_ns = load->sent_ns[load->echoed % options->depth];
+
+    load->echoed++;
+    if (load->message_wrong) {
+        load->message_wrong = false;
+        worker->counts.wrong++;
+    }
+    if (worker->stopping) {
+        return;
+    }
+    worker->counts.messages++;
+    histogram_add(&worker->counts.latency_ns, load_now_ns() - sent_ns);
+    if (options->mode != LOAD_CHURN) {
+        send_message(load);
+    } else if (options->reset) {
+        peal_conn_abort(load->conn);
+    } else {
+        peal_conn_close(load->conn);
+    }
+}
+
+static void on_data(struct peal_conn *conn, struct peal_buf *input, void *user)
+{
+    struct load_conn *load = user;
+    struct load_worker *worker = load->worker;
+    const unsigned char *from = peal_buf_data(input);
+    size_t left = peal_buf_size(input);
+
+    (void)conn;
+    while (left > 0) {
+        size_t missing = worker->options->size - load->message_bytes;
+        size_t size = left < missing ? left : missing;
+        if (load->echoed == load->sent ||
+            memcmp(from, worker->payload + load->message_bytes, size) != 0) {
+            load->message_wrong = true;
+        }
+        from += size;
+        left -= size;
+        load->message_bytes += size;
+        if (load->message_bytes == worker->options->size) {
+            load->message_bytes = 0;
+            on_message(load);
+        }
+    }
+    peal_buf_clear(input);
+}
+
+/* ---- the worker */
+
+static const struct peal_conn_ops load_ops = {
+    .on_open = on_open,
+    .on_data = on_data,
+    .on_close = on_close,
+};
+
+static int make_conn(struct load_worker *worker, struct load_conn *load)
+{
+    const struct peal_client_options client = {
+        .to = worker->options->connect,
+        .ops = &load_ops,
+        .user = load,
+        .on_fail = on_fail,
+    };
+
+    load->worker = worker;
+    load->sent_ns = calloc(worker->options->depth, sizeof(*load->sent_ns));
+    peal_timer_init(&load->retry, worker->loop, on_retry, load);
+    return load->sent_ns == NULL ? -ENOMEM : peal_client_new(worker->loop, &client, &load->client);
+}
+
+static void connect_more(struct load_worker *worker)
+{
+    while (!worker->stopping && worker->connecting < CONNECTING_MAX &&
+           worker->started < worker->conn_count) {
+        struct load_conn *load = &worker->conns[worker->started++];
+        int error = make_conn(worker, load);
+        if (error < 0) {
+            load_count_error(&worker->counts, error, 1);
+            continue;
+        }
+        worker->connecting++;
+        begin(load);
+    }
+}
+
+static void on_patience(struct peal_timer *timer, void *user)
+{
+    struct load_worker *worker = user;
+
+    (void)timer;
+    for (unsigned i = 0; i < worker->started; i++) {
+        if (worker->conns[i].conn != NULL) {
+            peal_conn_abort(worker->conns[i].conn);
+        }
+    }
+}
+
+void load_worker_start(void *user)
+{
+    struct load_worker *worker = user;
+
+    peal_timer_init(&worker->patience, worker->loop, on_patience, worker);
+    worker->conns = calloc(worker->conn_count, sizeof(*worker->conns));
+    if (worker->conns == NULL) {
+        load_count_error(&worker->counts, -ENOMEM, worker->conn_count);
+        return;
+    }
+    connect_more(worker);
+}
+
+void load_worker_stop(void *user)
+{
+    struct load_worker *worker = user;
+
+    if (worker->stopping) {
+        return;
+    }
+    worker->stopping = true;
+    worker->counts.still_open = worker->open;
+    for (unsigned i = 0; i < worker->started; i++) {
+        struct load_conn *load = &worker->conns[i];
+        peal_timer_deinit(&load->retry);
+        load->client = peal_client_unref(load->client);
+        if (load->conn != NULL) {
+            peal_conn_close(load->conn);
+        }
+    }
+    peal_timer_start(&worker->patience, PATIENCE_MS, 0);
+    check_done(worker);
+}
+
+void load_worker_deinit(struct load_worker *worker)
+{
+    for (unsigned i = 0; i < worker->started; i++) {
+        free(worker->conns[i].sent_ns);
+    }
+    free(worker->conns);
+}
