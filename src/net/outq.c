@@ -51,6 +51,10 @@ static void cache_free(struct pl_chunk_cache *cache)
 
 static struct pl_chunk *chunk_new(struct peal_loop *loop, size_t room_wanted)
 {
+    if (!loop->chunks) { /* here, not where chunks come back: no close allocates (G9) */
+        loop->chunks = sys_calloc(1, sizeof *loop->chunks); /* without it, spares are not kept */
+        loop->chunks_free = cache_free;
+    }
     struct pl_chunk_cache *cache = loop->chunks;
     struct pl_chunk *chunk;
     bool big = room_wanted > CHUNK_ROOM;
@@ -78,10 +82,6 @@ static void chunk_recycle(struct peal_loop *loop, struct pl_chunk *chunk)
         atomic_load_explicit(&loop->life, memory_order_relaxed) != PL_LOOP_ALIVE) {
         sys_free(chunk);
         return;
-    }
-    if (!cache) {
-        cache = loop->chunks = sys_calloc(1, sizeof *cache);
-        loop->chunks_free = cache_free;
     }
     if (!cache || cache->count >= SPARES_MAX) {
         sys_free(chunk);
