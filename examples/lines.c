@@ -51,6 +51,7 @@ static void on_eof(struct peal_conn *conn, struct peal_buf *input, void *user)
     char reply[80];
     if (peal_buf_size(input) > 0) {
         add_line(count, peal_buf_size(input));
+        peal_buf_clear(input); /* else the record counts it as discarded */
     }
     int size = snprintf(reply, sizeof reply, "%u lines, the longest has %zu bytes\n", count->lines,
                         count->longest_bytes);
