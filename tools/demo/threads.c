@@ -7,7 +7,6 @@
  * the middle of whatever there is.
  */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -70,7 +69,7 @@ void scenario_close_elsewhere(struct scenario *scenario)
 
 /* ---- random calls */
 
-enum { CALLERS = 16, SEND_MAX = 16 * KIB };
+enum { CALLERS = 16, SEND_MAX = 16 * KIB, AT_ONCE = 200 };
 
 struct caller {
     struct scenario *scenario;
@@ -119,18 +118,35 @@ static void call(struct caller *caller, struct subject *subject)
     }
 }
 
+/* The next connection from a random one on that is open; now and then one that has closed. NULL:
+ * there is none. */
+static struct subject *pick(struct caller *caller, unsigned count)
+{
+    bool any = next_random(caller) % 16 == 0;
+    unsigned start = next_random(caller) % count;
+
+    for (unsigned i = 0; i < count; i++) {
+        struct subject *subject = atomic_load(&caller->scenario->by_key[(start + i) % count]);
+        if (subject != NULL && (any || atomic_load(&subject->closed) == 0)) {
+            return subject;
+        }
+    }
+    return NULL;
+}
+
 static void *call_at_random(void *user)
 {
+    const struct timespec pause = {.tv_nsec = 20000};
     struct caller *caller = user;
     struct scenario *scenario = caller->scenario;
     unsigned count = scenario_connections(scenario);
 
     while (atomic_load(&scenario->peers.finished) < count && !atomic_load(&scenario->peers.stop)) {
-        struct subject *subject = atomic_load(&scenario->by_key[next_random(caller) % count]);
-        if (subject == NULL) {
-            sched_yield();
-        } else if (atomic_load(&subject->closed) == 0 || next_random(caller) % 8 == 0) {
-            call(caller, subject); /* now and then on one that has closed */
+        struct subject *subject = pick(caller, count);
+        if (subject != NULL) {
+            call(caller, subject);
+        } else {
+            nanosleep(&pause, NULL); /* leave the processors to those who have something to do */
         }
     }
     return NULL;
@@ -168,7 +184,7 @@ void scenario_random_calls(struct scenario *scenario)
         {PEER_CONNECT, 0, 0}, {PEER_REQUEST, 0, 0}, {PEER_READ_ALL, 0, 0},
         {PEER_CLOSE, 0, 0},   {PEER_DONE, 0, 0},
     };
-    const struct plan plan = {.connections = 3000, .at_once_max = 200, .steps = steps};
+    const struct plan plan = {.connections = 3000, .at_once_max = AT_ONCE, .steps = steps};
 
     if (scenario_open(scenario, &plan) && scenario_start_peers(scenario)) {
         run_callers(scenario);
