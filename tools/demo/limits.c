@@ -14,8 +14,8 @@
 
 enum {
     SMALL_BUFFER = 64 * KIB,
-    FLUSH_MS = 400,
-    IDLE_MS = 300,
+    FLUSH_MS = 600,
+    IDLE_MS = 600,
     CAP_BYTES = 256 * KIB,
     PIECE_BYTES = 4 * KIB
 };
@@ -66,7 +66,7 @@ void scenario_slow_steady(struct scenario *scenario)
     static const struct peer_step steps[] = {
         {PEER_CONNECT, 0, 0},
         {PEER_REQUEST, 640 * KIB, 0},
-        {PEER_READ_SLOWLY, 16 * KIB, 25},
+        {PEER_READ_SLOWLY, 16 * KIB, 35},
         {PEER_CLOSE, 0, 0},
         {PEER_DONE, 0, 0},
     };
@@ -106,7 +106,7 @@ static const struct peer_step *idle_steps(uint32_t key)
         {PEER_CLOSE, 0, 0},   {PEER_DONE, 0, 0},
     };
     static const struct peer_step talking[] = {
-        {PEER_CONNECT, 0, 0},  {PEER_REQUEST, 0, 0},  {PEER_SEND_SLOWLY, 12, IDLE_MS / 4},
+        {PEER_CONNECT, 0, 0},  {PEER_REQUEST, 0, 0},  {PEER_SEND_SLOWLY, 20, IDLE_MS / 8},
         {PEER_SHUTDOWN, 0, 0}, {PEER_READ_ALL, 0, 0}, {PEER_CLOSE, 0, 0},
         {PEER_DONE, 0, 0},
     };

@@ -201,7 +201,7 @@ void scenario_fd_storm(struct scenario *scenario)
 
 /* ---- the server's end */
 
-enum { DRAIN_MS = 1500, DRAIN_SLACK_MS = 3000, SMALL_BUFFER = 64 * KIB };
+enum { DRAIN_MS = 2500, DRAIN_SLACK_MS = 3000, SMALL_BUFFER = 64 * KIB };
 
 /* Of ten peers one is stuck, four read slowly, and five are idle. */
 static bool is_stuck(const struct subject *subject)
