@@ -5,6 +5,7 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import unittest
 
 import cli
@@ -143,6 +144,29 @@ class Examples(unittest.TestCase):
             example.process.stdin.close()
             example.process.stdin = None
             example.wait()
+
+    def test_reconnect_comes_back_and_gives_up(self):
+        place = os.path.join(tempfile.mkdtemp(prefix="peal-examples-"), "socket")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.settimeout(cli.PATIENCE_S)
+        listener.bind(place)
+        listener.listen()
+        client = subprocess.Popen([os.path.join(FOLDER, "reconnect"), "unix:" + place, "2"],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        for _ in range(2):
+            peer, _ = listener.accept()
+            peer.settimeout(cli.PATIENCE_S)
+            self.assertEqual(cli.read_exactly(peer, 6), b"hello\n")
+            peer.sendall(b"well\n")
+            peer.close()
+        # One that waits in the backlog would count as a success.
+        listener.close()
+        out = client.communicate(timeout=cli.PATIENCE_S)[0].decode()
+        os.unlink(place)
+        os.rmdir(os.path.dirname(place))
+        self.assertEqual(client.returncode, 0)
+        self.assertGreaterEqual(out.count("heard well"), 2)
+        self.assertIn("attempt 2 failed", out)
 
     def test_timers_ring_in_their_order(self):
         done = subprocess.run([os.path.join(FOLDER, "timers")], capture_output=True, check=True,
