@@ -69,7 +69,7 @@ PEAL_API const char *peal_cause_text(enum peal_cause cause); /* "peer reset"; an
 PEAL_API const char *peal_conn_state_text(enum peal_conn_state state); /* "OPEN"; any thread */
 
 /* The record as one line without newline, cut to size. Returns text. Any thread. */
-#define PEAL_CLOSE_TEXT_MAX 256
+#define PEAL_CLOSE_TEXT_MAX 320
 PEAL_API const char *peal_close_record_format(const struct peal_close_record *record, char *text,
                                               size_t size);
 

@@ -186,8 +186,8 @@ PEAL_API size_t peal_conn_output_bytes(const struct peal_conn *conn); /* pending
 PEAL_API int
 peal_conn_fd(const struct peal_conn *conn); /* loop's thread, for getsockopt; -1 once closed */
 
-/* Other limits for this connection from now on. The structure is copied. -ENOMEM. The loop's
- * thread. */
+/* Other limits for this connection from now on. The structure is copied. -EINVAL (the low mark is
+ * above the high one), -EPIPE (it has closed), -ENOMEM. The loop's thread. */
 PEAL_API PEAL_MUST_USE int peal_conn_set_limits(struct peal_conn *conn,
                                                 const struct peal_conn_limits *limits);
 

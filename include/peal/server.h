@@ -96,8 +96,9 @@ PEAL_API int peal_server_address(const struct peal_server *server, size_t index,
                                  struct peal_addr *ret_addr);
 
 /* Takes a connected stream socket as if it had been accepted. On success the fd is the server's.
- * Any thread with a reference. Errors: -ENOMEM, -ENOTCONN, -EUSERS (conns_max or conns_per_addr_max
- * is reached), PEAL_ERR_STOPPED, PEAL_ERR_LOOP_ENDED. */
+ * Any thread with a reference. Errors, after which the fd is the caller's still: -ENOTCONN (not
+ * connected, or listening), -ENOTSOCK, -EPROTOTYPE (not a stream), -EBADF, -EUSERS (a limit on
+ * connections is reached), -ENOMEM, PEAL_ERR_STOPPED, PEAL_ERR_LOOP_ENDED. */
 PEAL_API PEAL_MUST_USE int peal_server_adopt(struct peal_server *server, int fd);
 
 /* Stops taking new connections off the listeners (they queue in the kernel), and goes on. Home

@@ -180,6 +180,15 @@ const struct pl_listener_handler pl_server_listener_handler = {
 
 /* ---- sockets of the program's own */
 
+/* Datagram sockets can be connected too, but have no end of stream. */
+static int check_stream(int fd)
+{
+    int type = 0;
+    socklen_t size = sizeof type;
+    int result = sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+    return result < 0 ? result : type == SOCK_STREAM ? 0 : -EPROTOTYPE;
+}
+
 int peal_server_adopt(struct peal_server *server, int fd)
 {
     struct sockaddr_storage peer;
@@ -187,7 +196,10 @@ int peal_server_adopt(struct peal_server *server, int fd)
     if (pl_server_state(server) != PL_SERVER_RUNNING) {
         return PEAL_ERR_STOPPED;
     }
-    int result = sys_getpeername(fd, (struct sockaddr *)&peer, &peer_size);
+    int result = check_stream(fd);
+    if (result == 0) {
+        result = sys_getpeername(fd, (struct sockaddr *)&peer, &peer_size);
+    }
     if (result == 0) {
         result = sys_set_nonblocking(fd);
     }

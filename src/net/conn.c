@@ -255,9 +255,7 @@ void pl_conn_output_empty(struct peal_conn *conn)
         }
         if (send_fin(conn)) {
             pl_conn_move(conn, PL_EVENT_FIN_SENT);
-            /* With on_eof under way the end is for pl_conn_peer_ended to see, when the callback
-             * returns. */
-            if (peer_fin && !pl_conn_has(conn, PL_CONN_IN_CALLBACK)) {
+            if (peer_fin) {
                 both_ended(conn);
             } else {
                 pl_conn_arm_timer(conn);

@@ -69,9 +69,9 @@ static void took_some(struct peal_conn *conn, size_t n)
 
 static bool drain_is_due(const struct peal_conn *conn)
 {
-    return pl_conn_has(conn, PL_CONN_DRAIN_WANTED) &&
-           conn->output.bytes <= conn->limits->values.output_low_bytes &&
-           pl_conn_state(conn) == PEAL_CONN_OPEN && !pl_conn_has(conn, PL_CONN_FAILED);
+    return pl_conn_has(conn, PL_CONN_DRAIN_WANTED) && pl_conn_state(conn) == PEAL_CONN_OPEN &&
+           !pl_conn_has(conn, PL_CONN_FAILED) && /* a closed one has no limits any more */
+           conn->output.bytes <= conn->limits->values.output_low_bytes;
 }
 
 static void blocked(struct peal_conn *conn)

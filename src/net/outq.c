@@ -175,6 +175,9 @@ int pl_outq_append(struct pl_outq *queue, struct peal_loop *loop, const struct i
         const unsigned char *from = parts[i].iov_base;
         size_t left = parts[i].iov_len;
         size_t skipped = skip < left ? skip : left;
+        if (left == 0) {
+            continue; /* it may have no address */
+        }
         skip -= skipped;
         from += skipped;
         left -= skipped;

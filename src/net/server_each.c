@@ -78,6 +78,23 @@ static void visit_shard(struct pl_task *task, bool dropped)
     visit_part_done(part->visit);
 }
 
+/* The starting thread's own part. If it is the last and the home loop has ended, done belongs on
+ * another of the server's loops: never inside the call. */
+static void visit_was_started(struct visit *visit)
+{
+    struct peal_server *server = visit->server;
+    if (atomic_fetch_sub(&visit->left, 1) > 1) {
+        return;
+    }
+    visit->done_task.fn = visit_end;
+    for (unsigned i = 0; i < server->shard_count && visit->done; i++) { /* [0]: home */
+        if (pl_loop_post_task(server->shards[i]->loop, &visit->done_task)) {
+            return;
+        }
+    }
+    visit_end(&visit->done_task, true); /* nobody to tell, or no loop left to tell it on */
+}
+
 static int start(struct peal_server *server, const struct visit *what)
 {
     unsigned count = server->shard_count;
@@ -113,7 +130,7 @@ static int start(struct peal_server *server, const struct visit *what)
         pl_server_release(server);
         return PEAL_ERR_STOPPED;
     }
-    visit_part_done(visit);
+    visit_was_started(visit);
     return 0;
 }
 

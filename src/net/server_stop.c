@@ -62,9 +62,12 @@ static void control(struct pl_task *task, bool dropped)
     struct pl_shard *shard = pl_container(task, struct pl_shard, control_task);
     struct peal_server *server = shard->server;
     atomic_store(&shard->control_posted,
-                 false); /* before the deadline is read: a later stop posts again */
+                 false); /* before anything is read: a later call posts again */
     if (!dropped) {
-        pl_shard_stop(shard);
+        pl_shard_hold_back(shard, atomic_load(&server->accept_held));
+        if (pl_server_state(server) != PL_SERVER_RUNNING) {
+            pl_shard_stop(shard);
+        }
     }
     pl_server_release(server);
 }

@@ -352,7 +352,8 @@ ssize_t sys_sendfile(int out_fd, int in_fd, off_t *inout_offset, size_t size)
     bool was_pending =
         was_blocked && sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
     ssize_t result = checked_size(sendfile(out_fd, in_fd, inout_offset, size));
-    if (result == -EPIPE && !was_pending) {
+    /* Also a call that took a part before the peer went raises it, and says nothing of it. */
+    if (result != (ssize_t)size && !was_pending) {
         const struct timespec at_once = {0};
         while (sigtimedwait(&pipe_only, NULL, &at_once) < 0 && errno == EINTR) {
         }
