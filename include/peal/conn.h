@@ -70,7 +70,7 @@ struct peal_conn_ops {
 /* Limits of one connection. Zero means the default, PEAL_NEVER and PEAL_UNLIMITED none. Times are
  * milliseconds and are noticed with the precision of a quarter of their length or better. */
 struct peal_conn_limits {
-    uint32_t idle_ms;       /* no byte in either direction; default: never */
+    uint32_t idle_ms;       /* no byte in either direction: ends gracefully; default: never */
     uint32_t flush_ms;      /* output pending and no progress at the peer; default 60,000 */
     uint32_t half_close_ms; /* one side ended and no byte moves; default 60,000 */
     uint32_t linger_ms; /* all is acknowledged, the peer does not end its side; default 10,000 */

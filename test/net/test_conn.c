@@ -69,6 +69,27 @@ static void reset_while_paused_shows_what_came_before(void **state)
     rig_close(&rig);
 }
 
+/* The write meets the reset first; what had arrived is still in the kernel (hazard 12). */
+static void write_error_does_not_hide_unread_input(void **state)
+{
+    struct rig rig;
+    char large[64 * 1024] = {0};
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    peal_conn_pause_reading(rig.witness.conn);
+    raw_send(peer, "last words", 10);
+    raw_reset(peer);
+    assert_int_equal(peal_conn_send(rig.witness.conn, large, sizeof large), -EPIPE);
+    assert_int_equal(rig.witness.closed, 0); /* G2 */
+    assert_int_equal(peal_conn_state(rig.witness.conn), PEAL_CONN_OPEN);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_int_equal(rig.witness.bytes, 10); /* G6 */
+    assert_int_equal(rig.witness.record.cause, PEAL_CAUSE_PEER_RESET);
+    assert_int_equal(rig.witness.record.bytes_accepted, 0);
+    rig_close(&rig);
+}
+
 static void graceful_close_delivers_all(void **state)
 {
     enum { SIZE = 8 * 1024 * 1024 };
@@ -153,6 +174,7 @@ int main(void)
         TEST(echoes_and_closes_on_peer_fin),
         TEST(peer_reset_is_told_as_such),
         TEST(reset_while_paused_shows_what_came_before),
+        TEST(write_error_does_not_hide_unread_input),
         TEST(graceful_close_delivers_all),
         TEST(abort_resets),
         TEST(shutdown_goes_on_reading),
