@@ -8,23 +8,35 @@
  * never from inside a call down.
  *
  * The contract, numbered so that both engines and the tests can cite it:
+ *
  *  E1  recv: after attach with PL_IO_RECV or recv_start, on_recv(io, data, n) comes for n > 0
- * bytes, then once for 0 (FIN) or a negative errno, after which recv is off. data belongs to the
- * loop and is valid during the call. At most one bounded read an io a turn. EAGAIN and EINTR never
- * reach the owner. E2  recv_stop: no on_recv after it until recv_start, with one exception: an
- * error that is pending on the fd is told (on_recv with a negative errno) even while stopped, so
- * that a paused reader learns of a reset. E3  send(io, iov, n) returns the bytes taken now, 0 to
- * all, or a negative errno that ends sending for good. When it took less than all, the io is
- * blocked: the caller keeps the iov's memory unchanged and calls no send until on_sent(io, n) says
- * how many more were taken (epoll: 0, meaning "try again") or a negative errno. With PL_SEND_NOW
- * the memory is not needed after the return (epoll: always so). E4  send_file: as send, from
- * file_fd at offset. Errors of the file side are told apart: see there. E5  detach(io): no handler
- * is called any more but on_detached. Returns true if nothing is in flight: the owner may then
- *      close the fd and free the memory at once; false: on_detached(io) will come. Detach removes
- * the fd from the kernel's set explicitly, so duplicates of the fd (fork, dup) leave no
- * registration behind. E6  A stale event is impossible: owners free an io only in the reap phase,
- * when no event of the batch is left. E7  No condition that the owner cannot clear makes the engine
- * spin (HUP with reading stopped: the fd is parked out of the set until recv_start or detach). */
+ *      bytes, then once for 0 (FIN) or a negative errno, after which recv is off. data belongs to
+ *      the loop and is valid during the call. At most one bounded read an io a turn. EAGAIN and
+ *      EINTR never reach the owner.
+ *
+ *  E2  recv_stop: no on_recv after it until recv_start, with one exception: an error that is
+ *      pending on the fd is told (on_recv with a negative errno) even while stopped, so that a
+ *      paused reader learns of a reset.
+ *
+ *  E3  send(io, iov, n) returns the bytes taken now, 0 to all, or a negative errno that ends
+ *      sending for good. When it took less than all, the io is blocked: the caller keeps the
+ *      iov's memory unchanged and calls no send until on_sent(io, n) says how many more were
+ *      taken (epoll: 0, meaning "try again") or a negative errno. With PL_SEND_NOW the memory is
+ *      not needed after the return (epoll: always so).
+ *
+ *  E4  send_file: as send, from file_fd at offset. Errors of the file side are told apart: see
+ *      there.
+ *
+ *  E5  detach(io): no handler is called any more but on_detached. Returns true if nothing is in
+ *      flight: the owner may then close the fd and free the memory at once (but see E6); false:
+ *      on_detached(io) will come. Detach removes the fd from the kernel's set explicitly, so
+ *      duplicates of the fd (fork, dup) leave no registration behind.
+ *
+ *  E6  A stale event is impossible: owners free an io, or attach it anew, only in the reap phase
+ *      or later, when no event of the batch is left.
+ *
+ *  E7  No condition that the owner cannot clear makes the engine spin (HUP with reading stopped:
+ *      the fd is parked out of the set until recv_start or detach). */
 #ifndef PL_ENGINE_H
 #define PL_ENGINE_H
 

@@ -241,7 +241,7 @@ static ssize_t send_file(struct pl_engine *engine, struct pl_io *io, int file_fd
 {
     off_t at = offset;
     ssize_t n = sys_sendfile(io->fd, file_fd, &at, size);
-    if (n == -EINVAL || n == -ENOSYS || n == -EOVERFLOW) {
+    if (n == -EINVAL || n == -ESPIPE || n == -ENOSYS || n == -EOVERFLOW) {
         return -EOPNOTSUPP;
     }
     if (n == 0 || n == -EIO || n == -EBADF || n == -ENXIO) {
@@ -266,6 +266,9 @@ static void dispatch_accept(struct pl_io *io)
         int fd = sys_accept(io->fd, (struct sockaddr *)&peer, &size);
         if (fd == -EAGAIN) {
             return;
+        }
+        if (fd == -EINTR) {
+            continue; /* nothing has been taken, nothing was lost */
         }
         io->handler->on_accept(io, fd, (struct sockaddr *)&peer, fd < 0 ? 0 : size);
         if (is_want_of_resources(fd)) {

@@ -21,7 +21,8 @@
 
 enum { MOST = 8 };
 
-/* What the callbacks saw; they run on the pool's threads, where cmocka's assertions do not belong. */
+/* What the callbacks saw; they run on the pool's threads, where cmocka's assertions do not
+ * belong. */
 struct seen {
     _Atomic unsigned started, ended, ran, wrong;
     char names[MOST][16];
