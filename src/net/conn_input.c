@@ -23,7 +23,6 @@
 void pl_conn_drop_input(struct peal_conn *conn)
 {
     if (conn->input) {
-        conn->discarded += peal_buf_size(conn->input);
         peal_buf_deinit(conn->input);
         sys_free(conn->input);
         conn->input = NULL;
@@ -63,9 +62,7 @@ static void deliver(struct peal_conn *conn, const void *data, size_t size)
     pl_conn_leave(conn);
     size_t left = peal_buf_size(input);
     if (left == 0 || pl_conn_state(conn) != PEAL_CONN_OPEN) {
-        if (input == &view) {
-            conn->discarded += left;
-        } else {
+        if (input != &view) {
             pl_conn_drop_input(conn);
         }
     } else if (left > conn->limits->values.input_bytes_max) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* If this broke, a file that is sent would arrive wrong, keep an fd open, hang when sendfile(2) does
- * not know the pair of fds, or kill the process when the peer has gone. */
+/* If this broke, a file that is sent would arrive wrong, keep an fd open, hang when sendfile(2)
+ * does not know the pair of fds, or kill the process when the peer has gone. */
 #include "support/baseline.h"
 #include "sys/sys.h"
 #include "support/faults.h"

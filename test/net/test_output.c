@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* If this broke, bytes that were accepted would be lost, doubled or late, a callback's replies would
- * cost a system call each, or a program could not tell when to go on sending (G5). */
+/* If this broke, bytes that were accepted would be lost, doubled or late, a callback's replies
+ * would cost a system call each, or a program could not tell when to go on sending (G5). */
 #include "support/baseline.h"
 #include "support/faults.h"
 #include "support/raw.h"

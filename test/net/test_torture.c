@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* If this broke, some allocation or system call, failing at some moment, would leak, hang, abort, or leave an on_open without its
- * on_close (G9).
+/* If this broke, some allocation or system call, failing at some moment, would leak, hang, abort,
+ * or leave an on_open without its on_close (G9).
  *
- * Each scenario is run again and again: in the n-th run the n-th allocation (or system call) fails, once, or from there on for
- * ever; n grows until a run meets none that is to fail. After each run everything must have ended, and fds, threads and
- * allocations must be what they were. What the scenarios do in between is allowed to fail in any way that is told. */
+ * Each scenario is run again and again: in the n-th run the n-th allocation (or system call) fails,
+ * once, or from there on for ever; n grows until a run meets none that is to fail. After each run
+ * everything must have ended, and fds, threads and allocations must be what they were. What the
+ * scenarios do in between is allowed to fail in any way that is told. */
 #include "support/baseline.h"
 #include "support/raw.h"
 
@@ -84,7 +85,8 @@ static void on_open(struct peal_conn *conn, void *user)
     peal_conn_unref(held);
 }
 
-/* What is sent in answer depends on the first byte that came; that any of it may be refused is the point. */
+/* What is sent in answer depends on the first byte that came; that any of it may be refused is the
+ * point. */
 static void on_data(struct peal_conn *conn, struct peal_buf *input, void *user)
 {
     const char kind = *(const char *)peal_buf_data(input);
