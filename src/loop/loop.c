@@ -404,6 +404,8 @@ static void end(struct peal_loop *loop)
     while (atomic_load_explicit(&loop->waking, memory_order_acquire) > 0) {
         sys_thread_yield(); /* a thread is inside wake: a few instructions and one write */
     }
+    pl_assert(pl_list_is_empty(&loop->flush_jobs) && pl_list_is_empty(&loop->reap_jobs));
+    pl_assert(!loop->deferred);
     if (loop->chunks) {
         loop->chunks_free(loop->chunks);
         loop->chunks = NULL;

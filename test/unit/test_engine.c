@@ -336,6 +336,20 @@ static void a_kernel_that_will_not_watch_is_an_error(void **state)
     free(data);
 }
 
+static void one_that_will_not_stop_watching_is_one_too(void **state)
+{
+    (void)state;
+    open_pair(PL_IO_RECV);
+    probe_recv_stop(&probe);
+    raw_send(peer, "in vain", 7);
+    faults_start((struct faults){.name = "epoll_ctl", .nth = 1, .error = ENOMEM});
+    probe_until(&probe, 1);
+    assert_int_equal(faults_stop(), 1);
+    assert_string_equal(probe.history, "e");
+    assert_int_equal(probe.error, -ENOMEM);
+    close_pair();
+}
+
 static void detach_on_sent(struct probe *which, char what)
 {
     if (what == 's') {
@@ -570,6 +584,7 @@ int main(void)
         TEST(interrupted_sends_are_tried_again),
         TEST(sending_to_a_dead_peer_is_an_error_and_no_signal),
         TEST(a_kernel_that_will_not_watch_is_an_error),
+        TEST(one_that_will_not_stop_watching_is_one_too),
         TEST(after_detach_nothing_is_told),
         TEST(files_are_sent_from_their_offset),
         TEST(a_file_that_blocks_goes_on_where_it_was),

@@ -330,6 +330,21 @@ static void one_decided_at_once_and_left_alone_learns_of_a_reset(void **state)
     close(listener);
 }
 
+static void one_that_cannot_be_watched_is_told_so_after_its_connect(void **state)
+{
+    struct probe probe;
+    (void)state;
+    int listener = unix_listen(4);
+    start_unix_connect(&probe, 0);
+    faults_start((struct faults){.name = "epoll_ctl", .nth = 1, .error = ENOSPC});
+    probe_until(&probe, 2);
+    assert_int_equal(faults_stop(), 1);
+    assert_string_equal(probe.history, "ce");
+    assert_int_equal(probe.error, -ENOSPC);
+    probe_close(&probe);
+    close(listener);
+}
+
 static void one_given_up_is_not_told(void **state)
 {
     struct probe decided, under_way;
@@ -471,6 +486,7 @@ int main(void)
         TEST(a_refusal_is_told_as_such),
         TEST(one_decided_at_once_is_told_from_the_next_wait),
         TEST(one_decided_at_once_and_left_alone_learns_of_a_reset),
+        TEST(one_that_cannot_be_watched_is_told_so_after_its_connect),
         TEST(one_given_up_is_not_told),
         TEST(many_are_told_in_one_turn),
         TEST(one_may_give_up_the_others_and_connect_anew),
