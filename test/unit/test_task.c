@@ -129,7 +129,7 @@ static void a_close_in_the_midst_loses_nothing(void **state)
 static void a_closed_queue_refuses_and_leaves_the_task_alone(void **state)
 {
     struct pl_task_queue queue;
-    struct pl_task task = {0}, other = {0};
+    static struct pl_task task, other;
     (void)state;
     pl_task_queue_init(&queue);
     assert_true(pl_task_queue_is_empty(&queue));
