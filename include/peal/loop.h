@@ -80,7 +80,8 @@ PEAL_API PEAL_MUST_USE int peal_loop_post_or_drop(struct peal_loop *loop, peal_t
 PEAL_API PEAL_MUST_USE int peal_loop_run_in(struct peal_loop *loop, peal_task_fn fn, void *user);
 
 /* Runs fn(user) at the end of the turn under way, after timers and before flush; outside of a turn,
- * in the next one. The loop's thread. Errors as peal_loop_post. */
+ * in the next one. The loop's thread. Errors as peal_loop_post; a loop that is ending takes no
+ * more. */
 PEAL_API PEAL_MUST_USE int peal_loop_defer(struct peal_loop *loop, peal_task_fn fn, void *user);
 
 /* The loop that the calling thread is inside of (running a turn of), or NULL. Any thread. */

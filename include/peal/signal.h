@@ -3,7 +3,8 @@
  * handler.
  *
  * Opening blocks the signal for the calling thread, so open before other threads are started (they
- * inherit the mask); closing restores what was before.
+ * inherit the mask); closing restores what was before. If a thread has the same signal open several
+ * times, each arrival goes to one of them, and the last to be closed restores the mask.
  *
  *     static void on_int(struct peal_signal *signal, int number, void *user) {
  *         peal_loop_quit(user);
@@ -24,7 +25,8 @@ struct peal_signal;
 
 typedef void (*peal_signal_fn)(struct peal_signal *signal, int number, void *user);
 
-/* The loop's thread. Errors: -EINVAL (not a signal that can be caught), -ENOMEM, -EMFILE. */
+/* The loop's thread. Errors: -EINVAL (not a signal that can be caught), -ENOMEM, -EMFILE,
+ * PEAL_ERR_LOOP_ENDED. */
 PEAL_API PEAL_MUST_USE int peal_signal_open(struct peal_loop *loop, int number, peal_signal_fn fn,
                                             void *user, struct peal_signal **ret_signal);
 

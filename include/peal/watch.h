@@ -33,13 +33,15 @@ enum {
 
 typedef void (*peal_watch_fn)(struct peal_watch *watch, uint32_t events, void *user);
 
-/* The loop's thread, as all calls here. Errors: -EINVAL, -ENOMEM, -EPERM (the fd cannot be waited
- * for: a plain file), -EBADF, -EEXIST (the fd is watched already). */
+/* The loop's thread, as all calls here. Errors: -EINVAL, -ENOMEM, -ENOSPC (the system's limit on
+ * watches), -EPERM (the fd cannot be waited for: a plain file), -EBADF, -EEXIST (the fd is watched
+ * already), PEAL_ERR_LOOP_ENDED (also while it is ending). */
 PEAL_API PEAL_MUST_USE int peal_watch_open(struct peal_loop *loop, int fd, uint32_t events,
                                            peal_watch_fn fn, void *user,
                                            struct peal_watch **ret_watch);
 
-/* What to wait for from now on; 0 keeps the watch but reports nothing. */
+/* What to wait for from now on; 0 keeps the watch but reports nothing, not even a hang-up. Errors:
+ * -EINVAL, -ENOMEM, -ENOSPC (all is then as before), PEAL_ERR_LOOP_ENDED. */
 PEAL_API PEAL_MUST_USE int peal_watch_set(struct peal_watch *watch, uint32_t events);
 
 /* Detaches now, and gives the watch up. Also after its loop has ended, which has detached it but

@@ -12,11 +12,12 @@
  * least one of the two sees the other (hazard 36). The producer that takes the word "asleep" back
  * writes the eventfd, once; all others, and all while the loop is awake, write nothing.
  *
- * The end, once, on the loop's thread: life becomes ENDING; residents are told and close what they
- * have; reap; the queue is closed, and the tasks still in it are dropped; reap again, and as long
- * as the engine has something in flight; then engine and memory go. So every connection has had its
- * on_close, and every accepted task was run or dropped, before peal_loop_run or peal_loop_free
- * returns. The structure itself stays until the last reference, to answer posts.
+ * The end, once, on the loop's thread: life becomes ENDING, and from then on the loop takes posts
+ * (to drop them) but nothing that would have to be told of the end in its turn; residents are told
+ * and close what they have; reap; the queue is closed, and the tasks still in it are dropped; reap
+ * again, and as long as the engine has something in flight; then engine and memory go. So every
+ * connection has had its on_close, and every accepted task was run or dropped, before peal_loop_run
+ * or peal_loop_free returns. The structure itself stays until the last reference, to answer posts.
  *
  * The loop's thread is the one that made it; it is told by the address of a thread-local variable,
  * two instructions. A later thread can be given the same address only after the first has ended,
