@@ -263,9 +263,12 @@ void pl_conn_output_empty(struct peal_conn *conn)
         }
         return;
     case PEAL_CONN_CLOSING:
-        if (peer_fin) { /* close(2) sends our FIN: all input has been read, so it is no reset */
+        if (!send_fin(conn)) { /* not left to close(2), which sends none while a child has a copy */
+            return;
+        }
+        if (peer_fin) {
             both_ended(conn);
-        } else if (send_fin(conn)) {
+        } else {
             pl_conn_move(conn, PL_EVENT_FLUSHED);
             pl_conn_arm_timer(conn);
         }
@@ -339,6 +342,17 @@ static void fill_record(struct peal_conn *conn, struct peal_close_record *record
     pl_assert(record->bytes_accepted == record->bytes_taken + record->bytes_unsent);
 }
 
+/* Disconnecting resets at once, even while a child or a dup has a copy of the fd. Where it does not
+ * work (a unix socket has no reset; a kernel that is not Linux), close(2) is told to reset. */
+static void send_reset(int fd)
+{
+    const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+    if (sys_connect(fd, &nowhere, sizeof nowhere) < 0) {
+        struct linger reset = {.l_onoff = 1, .l_linger = 0};
+        sys_setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    }
+}
+
 static void finish(struct peal_conn *conn)
 {
     struct peal_loop *loop = conn->io.loop;
@@ -348,12 +362,11 @@ static void finish(struct peal_conn *conn)
     pl_conn_drop_input(conn);
     pl_handle_release(loop, conn->id);
     peal_timer_deinit(&conn->timer);
-    if (pl_conn_has(conn, PL_CONN_RESET)) {
-        struct linger reset = {.l_onoff = 1, .l_linger = 0};
-        sys_setsockopt(conn->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-    }
     if (conn->ops->on_close) {
         conn->ops->on_close(conn, &record, conn->user);
+    }
+    if (pl_conn_has(conn, PL_CONN_RESET)) {
+        send_reset(conn->io.fd);
     }
     pl_record(loop, PL_RECORD_FD_CLOSED, conn->id, (uint32_t)conn->io.fd);
     sys_close(conn->io.fd);
