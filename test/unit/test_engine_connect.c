@@ -365,6 +365,26 @@ static void one_given_up_is_not_told(void **state)
     raw_close(listener);
 }
 
+static void an_io_that_was_detached_can_connect_anew(void **state)
+{
+    struct sockaddr_un address;
+    struct probe probe;
+    (void)state;
+    int listener = unix_listen(4);
+    start_unix_connect(&probe, 1);
+    probe_until(&probe, 1);
+    probe_close(&probe);
+    turn();
+    socklen_t size = unix_address(&address, 0);
+    probe.io.fd = unix_socket();
+    assert_int_equal(loop->ops->connect(loop->engine, &probe.io, (struct sockaddr *)&address, size),
+                     0);
+    probe_until(&probe, 2);
+    assert_string_equal(probe.history, "yc");
+    probe_close(&probe);
+    close(listener);
+}
+
 /* ---- many that are decided at once */
 
 enum { MANY = 20 };
@@ -488,6 +508,7 @@ int main(void)
         TEST(one_decided_at_once_and_left_alone_learns_of_a_reset),
         TEST(one_that_cannot_be_watched_is_told_so_after_its_connect),
         TEST(one_given_up_is_not_told),
+        TEST(an_io_that_was_detached_can_connect_anew),
         TEST(many_are_told_in_one_turn),
         TEST(one_may_give_up_the_others_and_connect_anew),
         TEST(failures_of_connecting_leave_nothing),

@@ -232,7 +232,15 @@ static void a_busy_turn_keeps_its_time_limit(void **state)
     assert_int_equal(peal_loop_turn(loop, 20), 1);
     assert_true(stats_of(loop).wait_ns >= 20 * 1000000u);
     peal_loop_set_busy_poll_us(loop, UINT32_MAX);
+    faults_start((struct faults){.name = "epoll_wait"});
     assert_int_equal(peal_loop_turn(loop, 20), 1); /* an hour, if it did not */
+    assert_true(faults_seen() > 2);                /* it looked again and again */
+    faults_stop();
+    peal_loop_set_busy_poll_us(loop, 0);
+    faults_start((struct faults){.name = "epoll_wait"});
+    assert_int_equal(peal_loop_turn(loop, 5), 1);
+    assert_int_equal(faults_seen(), 1);
+    faults_stop();
     assert_int_equal(peal_loop_turn(loop, 0), 1);
     peal_loop_free(loop);
 }
