@@ -114,7 +114,8 @@ static void slow_but_steady_is_never_cut(void **state)
     rig_close(&rig);
 }
 
-/* The same when all is in the kernel and the FIN behind it: linger_ms counts from the last progress. */
+/* The same when all is in the kernel and the FIN behind it: linger_ms counts from the last
+ * progress. */
 static void lingering_waits_for_a_slow_peer(void **state)
 {
     enum { LINGER_MS = 200, SIPS = 20 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* If this broke, a server would spread its connections badly, let in more than it may, lose a socket
- * on its way to a loop, or take one that it cannot serve. */
+/* If this broke, a server would spread its connections badly, let in more than it may, lose a
+ * socket on its way to a loop, or take one that it cannot serve. */
 #include "support/baseline.h"
 #include "support/caller.h"
 #include "support/faults.h"
