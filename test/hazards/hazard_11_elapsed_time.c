@@ -18,19 +18,23 @@
 
 #include <cmocka.h>
 
-enum { SIZE = 3 * 1024 * 1024, FLUSH_MS = 400 };
+enum { SIZE = 512 * 1024, FLUSH_MS = 400, SEND_BUFFER = 200 * 1024, READ_BYTES = 8 * 1024 };
 
 static void a_slow_reader_gets_everything(void **state)
 {
     struct rig rig;
-    static unsigned char data[96 * 1024], expected[96 * 1024];
+    static unsigned char data[READ_BYTES], expected[READ_BYTES];
     unsigned char *reply = malloc(SIZE);
     (void)state;
     assert_non_null(reply);
     raw_pattern(reply, SIZE, 0);
     rig_open(&rig, &(struct peal_server_options){.limits.flush_ms = FLUSH_MS});
-    int peer = raw_connect_small(&rig.address, 64 * 1024);
+    int peer = raw_connect_small(&rig.address, READ_BYTES);
+    int send_buffer = SEND_BUFFER; /* the kernel doubles it: most of the reply waits there */
     rig_until(&rig, rig.witness.opened == 1);
+    assert_int_equal(setsockopt(peal_conn_fd(rig.witness.conn), SOL_SOCKET, SO_SNDBUF, &send_buffer,
+                                sizeof send_buffer),
+                     0);
     assert_int_equal(peal_conn_send(rig.witness.conn, reply, SIZE), SIZE);
     peal_conn_close(rig.witness.conn);
     uint64_t began_ms = rig_now_ms();
