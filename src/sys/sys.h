@@ -51,8 +51,8 @@ uint64_t sys_random(void); /* 64 bits, not for secrets */
 int sys_close(int fd);
 int sys_epoll_create(void);
 int sys_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event);
-/* timeout_ns < 0: without limit. Nanoseconds where the kernel has epoll_pwait2, else rounded up to
- * milliseconds. */
+/* timeout_ns < 0: without limit. Nanoseconds where the kernel has epoll_pwait2 and a sandbox does
+ * not forbid it, else rounded up to milliseconds. */
 int sys_epoll_wait(int epoll_fd, struct epoll_event *events, int events_max, int64_t timeout_ns);
 int sys_eventfd(void);
 int sys_signalfd(int fd, const sigset_t *mask); /* fd -1: a new one */
