@@ -16,7 +16,9 @@
  *  2. The list and all sites are under one mutex, which is taken for closed connections and tracked
  * references only.
  *  3. Internal references (pl_conn_hold) have no site: they are under way, and come back by
- * themselves. */
+ * themselves.
+ *  4. While the fd is open the loop has its reference, so an unref that finds no other is one too
+ * many: the program is stopped there, and not where the freed memory is used. */
 #include <peal/refs.h>
 
 #include "base/assert.h"
@@ -139,9 +141,14 @@ struct peal_conn *peal_conn_ref_at(struct peal_conn *conn, const char *file, int
 
 struct peal_conn *peal_conn_unref_at(struct peal_conn *conn, const char *file, int line)
 {
-    (void)line;
     if (!conn) {
         return NULL;
+    }
+    if (atomic_load_explicit(&conn->references, memory_order_acquire) == 1 && conn->io.fd >= 0) {
+        pl_misuse("%s:%d: peal_conn_unref would give back the reference that the loop itself has "
+                  "to an open connection; each unref must follow a peal_conn_ref or "
+                  "peal_conn_find of its own.",
+                  file, line);
     }
     if (__builtin_expect(peal_refs_tracked(), 0)) {
         sys_mutex_lock(&held_mutex);
