@@ -150,7 +150,7 @@ static bool stage_open(struct peal_pool_options *pool_options)
                                           .on_stopped = on_stopped,
                                           .accept_retry_ms = 2,
                                           .conns_per_addr_max = 100,
-                                          .limits = {.linger_ms = 50}};
+                                          .limits = {.linger_ms = 10}};
     for (int i = 0; i < PEERS; i++) {
         stage->peers[i] = -1;
     }
@@ -179,7 +179,7 @@ static void stage_close(void)
 {
     bool had_server = stage->server != NULL;
     if (stage->server) {
-        peal_server_stop(stage->server, 20);
+        peal_server_stop(stage->server, 5);
         for (unsigned i = 0; i < TURNS && stopped == 0; i++) {
             if (peal_loop_turn(stage->loop, 1) < 0) {
                 break;
