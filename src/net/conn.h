@@ -59,8 +59,9 @@ enum pl_conn_flag {
 
 /* Bits of peal_conn.remote above the count of bytes that other threads have had accepted and that
  * have not arrived. */
-#define PL_REMOTE_ENDED (1ull << 63)
-#define PL_REMOTE_BYTES (PL_REMOTE_ENDED - 1)
+#define PL_REMOTE_ENDED  (1ull << 63)
+#define PL_REMOTE_MOVING (1ull << 62) /* some of them are on both sides just now: being queued */
+#define PL_REMOTE_BYTES  (PL_REMOTE_MOVING - 1)
 
 enum pl_conn_request {
     PL_REQUEST_SHUTDOWN = 1,

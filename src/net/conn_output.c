@@ -46,7 +46,7 @@ static void note_level(struct peal_conn *conn)
 {
     const struct peal_conn_limits *limits = &conn->limits->values;
     atomic_store_explicit(&conn->output_seen, conn->output.bytes - conn->output.file_bytes,
-                          memory_order_relaxed);
+                          memory_order_release);
     if (__builtin_expect(conn->output.bytes > limits->output_high_bytes, 0)) {
         if (!pl_conn_has(conn, PL_CONN_HIGH)) {
             conn->flags |= PL_CONN_HIGH | PL_CONN_DRAIN_WANTED;

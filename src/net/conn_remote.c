@@ -7,8 +7,8 @@
  * queue, so what one thread does arrives in the order in which it did it.
  *
  * The word conn->remote decides, in one atomic step, whether bytes are accepted: it holds the count
- * of bytes accepted from other threads that have not arrived at the loop, and a bit that says that
- * the output side has ended. After the bit is set nothing is added. So:
+ * of bytes accepted from other threads that have not arrived at the loop, a bit that says that some
+ * are just being queued, and a bit that says that the output side has ended. After the bit is set nothing is added. So:
  *  1. send after shutdown, close or abort, in whichever thread, says -EPIPE from the moment that
  * the ending call was made;
  *  2. a FIN waits until the count is 0: what was accepted before a close arrives before the FIN;
@@ -39,29 +39,48 @@ static void arrive(struct pl_task *task, bool dropped)
         pl_chunk_free(chunk); /* the record counts it as accepted and unsent */
     } else {
         size_t size = chunk->end - chunk->begin;
+        atomic_fetch_or_explicit(&conn->remote, PL_REMOTE_MOVING, memory_order_acq_rel);
         pl_conn_accept_remote(conn, chunk);
-        atomic_fetch_sub_explicit(&conn->remote, size, memory_order_acq_rel);
+        atomic_fetch_sub_explicit(&conn->remote, size + PL_REMOTE_MOVING, memory_order_acq_rel);
     }
     pl_conn_release(conn);
+}
+
+/* Whether size bytes more would break the cap. seen: conn->remote, which is read anew before it is
+ * said that they would: bytes that the loop is queueing just now are counted twice, and a connection
+ * must not be aborted for that. */
+static bool is_over_cap(const struct peal_conn *conn, size_t size, uint64_t *inout_seen)
+{
+    for (;;) {
+        uint64_t seen = *inout_seen;
+        size_t cap = atomic_load_explicit(&conn->output_cap, memory_order_relaxed);
+        size_t pending = atomic_load_explicit(&conn->output_seen, memory_order_acquire) +
+                         (size_t)(seen & PL_REMOTE_BYTES);
+        if (seen & PL_REMOTE_ENDED || (size <= cap && pending <= cap - size)) {
+            return false;
+        }
+        *inout_seen = atomic_load_explicit(&conn->remote, memory_order_acquire);
+        if (*inout_seen == seen && !(seen & PL_REMOTE_MOVING)) {
+            return true;
+        }
+        sys_thread_yield();
+    }
 }
 
 /* Adds size to the count, or says why not. */
 static int reserve(struct peal_conn *conn, size_t size)
 {
-    uint64_t seen = atomic_load_explicit(&conn->remote, memory_order_relaxed);
+    uint64_t seen = atomic_load_explicit(&conn->remote, memory_order_acquire);
     do {
-        if (seen & PL_REMOTE_ENDED) {
-            return -EPIPE;
-        }
-        size_t cap = atomic_load_explicit(&conn->output_cap, memory_order_relaxed);
-        size_t pending =
-            atomic_load_explicit(&conn->output_seen, memory_order_relaxed) + (size_t)seen;
-        if (size > cap || pending > cap - size) {
+        if (is_over_cap(conn, size, &seen)) {
             pl_conn_request(conn, PL_REQUEST_CAP);
             return -ENOBUFS;
         }
+        if (seen & PL_REMOTE_ENDED) {
+            return -EPIPE;
+        }
     } while (!atomic_compare_exchange_weak_explicit(&conn->remote, &seen, seen + size,
-                                                    memory_order_acq_rel, memory_order_relaxed));
+                                                    memory_order_acq_rel, memory_order_acquire));
     return 0;
 }
 

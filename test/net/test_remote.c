@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* If this broke, what other threads send would be lost, doubled, reordered or counted wrongly, or
  * their closing would race with the loop's (G4, G5). */
+#include "net/conn.h"
 #include "support/baseline.h"
 #include "support/caller.h"
 #include "support/child.h"
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -366,6 +368,36 @@ static void the_cap_holds_for_other_threads(void **state)
     }
 }
 
+/* Between queueing a piece and taking it off the count of those on the way, the loop has it on both
+ * sides. That moment is made to last here; another thread that then sends must not be refused. */
+static void what_is_being_queued_is_not_counted_twice(void **state)
+{
+    struct rig rig;
+    pthread_t thread;
+    (void)state;
+    rig_open(&rig, &(struct peal_server_options){.limits = {.output_bytes_max = 250}});
+    int peer = rig_connect(&rig);
+    struct peal_conn *conn = rig.witness.conn;
+    struct order order = {.conn = conn, .fn = send_block};
+    assert_int_equal(elsewhere(conn, send_block), 100); /* on its way: 100 of 250 */
+    atomic_fetch_or(&conn->remote, PL_REMOTE_MOVING);
+    atomic_store(&conn->output_seen, 100);
+    assert_int_equal(pthread_create(&thread, NULL, obey, &order), 0);
+    usleep(30 * 1000);
+    atomic_store(&conn->output_seen, 0);
+    atomic_fetch_sub(&conn->remote, PL_REMOTE_MOVING);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(order.result, 100);
+    rig_turns(&rig, 3);
+    char found[200];
+    raw_recv_exactly(peer, found, sizeof found);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_int_equal(rig.witness.record.bytes_accepted, 200);
+    assert_int_equal(rig.witness.causes[PEAL_CAUSE_OUTPUT_CAP], 0);
+    rig_close(&rig);
+}
+
 /* ---- what belongs to the loop's thread */
 
 static void pause_it(struct order *order)
@@ -435,6 +467,7 @@ int main(void)
         TEST(the_loop_ends_under_them),
         TEST(other_threads_meet_the_same_answers),
         TEST(the_cap_holds_for_other_threads),
+        TEST(what_is_being_queued_is_not_counted_twice),
     };
     return cmocka_run_group_tests(tests, first_thread, NULL);
 }
