@@ -25,7 +25,8 @@ static void refused_from_the_moment_of_the_call(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
         struct rig rig;
-        struct iovec part = {.iov_base = "x", .iov_len = 1};
+        char byte = 'x';
+        struct iovec part = {.iov_base = &byte, .iov_len = 1};
         struct peal_blob *blob;
         rig_open(&rig, NULL);
         int peer = rig_connect(&rig);
