@@ -408,7 +408,7 @@ static void many_are_told_in_one_turn(void **state)
     for (unsigned i = 0; i < MANY; i++) {
         start_unix_connect(&many[i], 1);
     }
-    turn();
+    assert_int_equal(probe_events_of_turns(loop, 1), MANY);
     for (unsigned i = 0; i < MANY; i++) {
         assert_string_equal(many[i].history, "y");
         probe_close(&many[i]);
