@@ -8,7 +8,8 @@
  *
  * The word conn->remote decides, in one atomic step, whether bytes are accepted: it holds the count
  * of bytes accepted from other threads that have not arrived at the loop, a bit that says that some
- * are just being queued, and a bit that says that the output side has ended. After the bit is set nothing is added. So:
+ * are just being queued, and a bit that says that the output side has ended. After that bit is set
+ * nothing is added. So:
  *  1. send after shutdown, close or abort, in whichever thread, says -EPIPE from the moment that
  * the ending call was made;
  *  2. a FIN waits until the count is 0: what was accepted before a close arrives before the FIN;
@@ -47,8 +48,8 @@ static void arrive(struct pl_task *task, bool dropped)
 }
 
 /* Whether size bytes more would break the cap. seen: conn->remote, which is read anew before it is
- * said that they would: bytes that the loop is queueing just now are counted twice, and a connection
- * must not be aborted for that. */
+ * said that they would: bytes that the loop is queueing just now are counted twice, and no
+ * connection may be aborted for that. */
 static bool is_over_cap(const struct peal_conn *conn, size_t size, uint64_t *inout_seen)
 {
     for (;;) {

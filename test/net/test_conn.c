@@ -167,6 +167,90 @@ static void shutdown_goes_on_reading(void **state)
     rig_close(&rig);
 }
 
+enum { PENDING_BYTES = 8 * 1024 * 1024 };
+
+/* A client that has said all it has to say still gets the whole reply (hazard 7). */
+static void peer_fin_while_output_is_pending_delivers_all(void **state)
+{
+    struct rig rig;
+    unsigned char *reply = malloc(PENDING_BYTES), *data = malloc(65536);
+    (void)state;
+    raw_pattern(reply, PENDING_BYTES, 0);
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    assert_int_equal(peal_conn_send(rig.witness.conn, reply, PENDING_BYTES), PENDING_BYTES);
+    raw_fin(peer);
+    rig_turns(&rig, 2);
+    assert_int_equal(peal_conn_state(rig.witness.conn), PEAL_CONN_CLOSING);
+    for (size_t got = 0; got < PENDING_BYTES;) {
+        ssize_t n = recv(peer, data, 65536, MSG_DONTWAIT);
+        if (n > 0) {
+            assert_memory_equal(data, reply + got, (size_t)n);
+            got += (size_t)n;
+        } else {
+            assert_int_equal(errno, EAGAIN);
+            rig_turns(&rig, 1);
+        }
+    }
+    rig_until(&rig, rig.witness.closed == 1);
+    raw_expect_fin(peer);
+    assert_int_equal(rig.witness.record.cause, PEAL_CAUSE_PEER_CLOSED);
+    assert_true(rig.witness.record.clean);
+    raw_close(peer);
+    free(reply);
+    free(data);
+    rig_close(&rig);
+}
+
+static void reset_while_output_is_pending_is_counted(void **state)
+{
+    struct rig rig;
+    unsigned char *reply = calloc(1, PENDING_BYTES);
+    (void)state;
+    rig_open(&rig, NULL);
+    for (int paused = 0; paused < 2; paused++) {
+        int peer = rig_connect(&rig);
+        if (paused) {
+            peal_conn_pause_reading(rig.witness.conn);
+        }
+        assert_int_equal(peal_conn_send(rig.witness.conn, reply, PENDING_BYTES), PENDING_BYTES);
+        raw_send(peer, "last words", 10);
+        rig_turns(&rig, paused ? 2 : 0);
+        raw_reset(peer);
+        rig_until(&rig, rig.witness.closed == rig.witness.opened);
+        assert_int_equal(rig.witness.record.cause, PEAL_CAUSE_PEER_RESET);
+        assert_int_equal(rig.witness.record.bytes_accepted, PENDING_BYTES);
+        assert_true(rig.witness.record.bytes_unsent > 0);
+        assert_int_equal(rig.witness.bytes, 10 * (paused + 1)); /* G6 */
+    }
+    free(reply);
+    rig_close(&rig);
+}
+
+static void the_loop_counts_what_its_connections_do(void **state)
+{
+    struct rig rig;
+    struct peal_loop_stats before, after;
+    (void)state;
+    rig_open(&rig, NULL);
+    rig.witness.echo = true;
+    peal_loop_get_stats(rig.loop, &before);
+    int peer = rig_connect(&rig);
+    peal_loop_get_stats(rig.loop, &after);
+    assert_int_equal(after.connections_now, 1);
+    raw_send(peer, "hello", 5);
+    rig_until(&rig, rig.witness.bytes == 5);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    peal_loop_get_stats(rig.loop, &after);
+    assert_int_equal(after.opened - before.opened, 1);
+    assert_int_equal(after.closed - before.closed, 1);
+    assert_int_equal(after.bytes_received - before.bytes_received, 5);
+    assert_int_equal(after.bytes_taken - before.bytes_taken, 5);
+    assert_int_equal(after.connections_now, 0);
+    rig_close(&rig);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
@@ -178,6 +262,9 @@ int main(void)
         TEST(graceful_close_delivers_all),
         TEST(abort_resets),
         TEST(shutdown_goes_on_reading),
+        TEST(peer_fin_while_output_is_pending_delivers_all),
+        TEST(reset_while_output_is_pending_is_counted),
+        TEST(the_loop_counts_what_its_connections_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

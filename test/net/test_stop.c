@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* If this broke, a server would never finish stopping, finish twice, or say something else than what
- * happened to its connections (G7). */
+/* If this broke, a server would never finish stopping, finish twice, or report something else than
+ * what happened to its connections (G7). */
 #include "support/baseline.h"
 #include "support/caller.h"
 #include "support/raw.h"
