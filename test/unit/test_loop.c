@@ -77,7 +77,9 @@ static void names_and_engines(void **state)
     assert_string_equal(peal_loop_name(loop), "a name of 20 le");
     assert_string_equal(peal_loop_engine(loop), "epoll");
     peal_loop_free(loop);
+    uint64_t before_ns = clock_ns();
     loop = loop_new();
+    assert_true(peal_loop_now_ns(loop) >= before_ns && peal_loop_now_ns(loop) <= clock_ns());
     assert_string_equal(peal_loop_name(loop), "loop");
     assert_null(peal_loop_free(loop));
     assert_null(peal_loop_free(NULL));
