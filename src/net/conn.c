@@ -148,13 +148,22 @@ static bool wants_reset(enum peal_cause cause)
            cause != PEAL_CAUSE_LINGER_LIMIT;
 }
 
+/* A linger limit is the cause where the program closed, for it could have expected the peer's end.
+ * A connection that was ended for another reason, such as a time-out, keeps that as its cause. */
+static bool is_only_a_long_linger(const struct peal_conn *conn, enum peal_cause cause)
+{
+    return (cause == PEAL_CAUSE_LINGER_TIMEOUT || cause == PEAL_CAUSE_LINGER_LIMIT) &&
+           conn->cause != PEAL_CAUSE_NONE && conn->cause != PEAL_CAUSE_LOCAL_CLOSE;
+}
+
+/* The cause of what broke it first stays. */
 void pl_conn_break(struct peal_conn *conn, enum peal_cause cause, int error)
 {
     if (pl_conn_state(conn) == PEAL_CONN_CLOSED) {
         return;
     }
     pl_conn_end_output(conn);
-    if (!pl_conn_has(conn, PL_CONN_FAILED)) { /* the first cause stays */
+    if (!pl_conn_has(conn, PL_CONN_FAILED) && !is_only_a_long_linger(conn, cause)) {
         conn->cause = (uint8_t)cause;
         conn->error = error;
         conn->flags |= wants_reset(cause) ? PL_CONN_RESET : 0u;

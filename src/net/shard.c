@@ -38,9 +38,9 @@ static void conn_closed(struct pl_conn_owner *owner, struct peal_conn *conn,
     pl_count(&counters->bytes_taken, record->bytes_taken);
     pl_count(&counters->bytes_unsent, record->bytes_unsent);
     if (shard->stopping) {
-        bool cut =
-            (record->cause == PEAL_CAUSE_SERVER_STOP || record->cause == PEAL_CAUSE_LOOP_ENDED) &&
-            !record->clean;
+        bool stopped =
+            record->cause == PEAL_CAUSE_SERVER_STOP || record->cause == PEAL_CAUSE_LOOP_ENDED;
+        bool cut = stopped && !record->clean && pl_conn_has(conn, PL_CONN_RESET);
         shard->report.cut_off += cut;
         shard->report.closed_clean += record->clean;
         shard->report.closed_otherwise += !cut && !record->clean;

@@ -58,6 +58,21 @@ static void idle_closes_gracefully(void **state)
     rig_close(&rig);
 }
 
+/* The first reason stays the cause, though it is the linger that ends it. */
+static void an_idle_peer_that_ignores_the_fin_is_idle_still(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, &(struct peal_server_options){.limits = {.idle_ms = 40, .linger_ms = 40}});
+    int peer = rig_connect(&rig);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_int_equal(rig.witness.record.cause, PEAL_CAUSE_IDLE_TIMEOUT);
+    assert_int_equal(rig.witness.record.state, PEAL_CONN_LINGERING);
+    assert_false(rig.witness.record.clean);
+    raw_close(peer);
+    rig_close(&rig);
+}
+
 static void output_without_progress_is_cut(void **state)
 {
     struct rig rig;
@@ -388,6 +403,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
     const struct CMUnitTest tests[] = {
         TEST(idle_closes_gracefully),
+        TEST(an_idle_peer_that_ignores_the_fin_is_idle_still),
         TEST(output_without_progress_is_cut),
         TEST(slow_but_steady_is_never_cut),
         TEST(lingering_waits_for_a_slow_peer),
