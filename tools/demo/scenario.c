@@ -445,8 +445,10 @@ static void expect_one(struct scenario *scenario, const struct expected *expecte
                        (unsigned long long)record->bytes_accepted,
                        (unsigned long long)peer->arrived);
     }
-    if (expected->all_arrive == NO && record->bytes_unsent == 0) {
-        scenario_fault(scenario, "nothing was left unsent");
+    /* On a slow machine the end may come before the program has sent much: then little is unsent. */
+    if (expected->all_arrive == NO && record->bytes_unsent == 0 &&
+        peer->arrived == record->bytes_accepted) {
+        scenario_fault(scenario, "nothing was lost");
     }
     if (expected->all_received == YES && subject->received != peer->sent) {
         scenario_fault(scenario, "of %llu bytes that the peer sent on_data showed %llu",
