@@ -445,7 +445,8 @@ static void expect_one(struct scenario *scenario, const struct expected *expecte
                        (unsigned long long)record->bytes_accepted,
                        (unsigned long long)peer->arrived);
     }
-    /* On a slow machine the end may come before the program has sent much: then little is unsent. */
+    /* On a slow machine the end may come before the program has sent much: then little is unsent.
+     */
     if (expected->all_arrive == NO && record->bytes_unsent == 0 &&
         peer->arrived == record->bytes_accepted) {
         scenario_fault(scenario, "nothing was lost");
