@@ -11,6 +11,7 @@
 #include "support/rig.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -163,11 +164,53 @@ static void queued_by_threads_while_server_and_loops_go(void **state)
     }
 }
 
+/* ---- the visit that comes last of all: its server would be gone, if it did not hold it */
+
+static _Atomic bool gate_open, marked;
+
+static void wait_at_gate(void *user)
+{
+    atomic_store(&marked, true);
+    while (!atomic_load((_Atomic bool *)user)) {
+        sched_yield();
+    }
+}
+
+static void a_visit_that_comes_after_the_end_of_its_server(void **state)
+{
+    static const struct peal_conn_ops no_ops = {0};
+    struct rig rig = {0};
+    struct peal_pool *pool;
+    (void)state;
+    visited = finished = stopped = 0;
+    gate_open = marked = false;
+    assert_int_equal(peal_pool_new(&(struct peal_pool_options){.threads = 1}, &pool), 0);
+    assert_int_equal(peal_loop_new(NULL, &rig.loop), 0);
+    const struct peal_server_options options = {
+        .ops = &no_ops, .pool = pool, .on_stopped = on_stopped};
+    assert_int_equal(peal_server_new(rig.loop, &options, &rig.server), 0);
+    peal_server_stop(rig.server, 0);
+    assert_int_equal(peal_loop_post(peal_pool_loop(pool, 0), wait_at_gate, &gate_open), 0);
+    while (!atomic_load(&marked)) { /* from here on the pool's part of the server has stopped */
+        sched_yield();
+    }
+    assert_int_equal(peal_server_for_each(rig.server, visit, done, &finished), 0);
+    rig.server = peal_server_unref(rig.server);
+    rig_until(&rig, stopped == 1);
+    atomic_store(&gate_open, true);
+    rig_until(&rig, finished == 1);
+    assert_int_equal(visited, 0);
+    peal_pool_free(pool);
+    rig.loop = peal_loop_free(rig.loop);
+    assert_int_equal(finished, 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
     const struct CMUnitTest tests[] = {
         TEST(queued_when_the_server_is_released),
+        TEST(a_visit_that_comes_after_the_end_of_its_server),
         TEST(queued_by_threads_while_server_and_loops_go),
     };
     return cmocka_run_group_tests(tests, first_thread, NULL);
