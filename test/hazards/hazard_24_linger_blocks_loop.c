@@ -46,18 +46,18 @@ static void others_are_served_while_some_linger(void **state)
     (void)state;
     rig_open(&rig, &patient);
     for (unsigned i = 0; i < LINGERERS; i++) {
-        struct linger linger;
-        socklen_t size = sizeof linger;
         peers[i] = rig_connect(&rig);
         conns[i] = rig.witness.conn;
         peal_conn_close(conns[i]);
-        assert_int_equal(getsockopt(peal_conn_fd(conns[i]), SOL_SOCKET, SO_LINGER, &linger, &size),
-                         0);
-        assert_int_equal(linger.l_onoff, 0);
     }
     is_served(&rig);
     for (unsigned i = 0; i < LINGERERS; i++) {
+        struct linger linger;
+        socklen_t size = sizeof linger;
+        int fd = peal_conn_fd(conns[i]);
         assert_int_equal(peal_conn_state(conns[i]), PEAL_CONN_LINGERING);
+        assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &size), 0);
+        assert_int_equal(linger.l_onoff, 0);
     }
     for (unsigned i = 0; i < LINGERERS; i++) {
         raw_fin(peers[i]);
