@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """If this broke, programs that Peal was not written with could not talk to it: curl, and haproxy in
-front of a server, with its half-closed streams and its health checks that end by a reset."""
+front of a server, with its half-closed streams and its health checks."""
 import os
 import re
 import shutil
@@ -48,7 +48,13 @@ defaults
 frontend front
     bind 127.0.0.1:{port}
     default_backend back
+    option tcp-check
+    tcp-check send peal
+    tcp-check expect string peal
 backend back
+    option tcp-check
+    tcp-check send peal
+    tcp-check expect string peal
     server one 127.0.0.1:{one} check inter 50
     server two 127.0.0.1:{two} check inter 50
 """
@@ -100,7 +106,7 @@ class BehindHaproxy(unittest.TestCase):
                     self.assertEqual(cli.read_all(peer), PAYLOAD[:200_000])
 
     @needs("haproxy")
-    def test_health_checks_are_told_as_what_they_are(self):
+    def test_health_checks_are_served_and_leave_nothing(self):
         with cli.Server("echo") as one, cli.Server("echo") as two, Haproxy(one, two) as proxy:
             def checks():
                 one.signal(signal.SIGUSR1)
