@@ -49,6 +49,16 @@ STARTING = [
 ]
 
 
+def is_sanitized():
+    """A sanitizer's own run-time allocates and maps as it likes, and ends the program when it cannot."""
+    libraries = subprocess.run(["ldd", PEAL], capture_output=True, text=True, check=False).stdout
+    return "libasan" in libraries or "libtsan" in libraries
+
+
+# The leak sanitizer does not work in a traced process; the tests that are not traced look for leaks.
+ENVIRONMENT = dict(os.environ, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0")
+
+
 class Server:
     def __init__(self, folder, inject):
         self.log = os.path.join(folder, "strace")
@@ -56,7 +66,8 @@ class Server:
         self.process = subprocess.Popen(
             ["strace", "-D", "-f", "-q", "-o", self.log, "-e", "inject=" + inject,
              PEAL, "echo", "--listen", "127.0.0.1:0", "--port-file", self.port_file],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=ENVIRONMENT)
 
     def wait_for_port(self):
         limit = time.monotonic() + 20
@@ -166,7 +177,9 @@ def main():
     if not usable:
         print("1..0 # SKIP strace is not here or may not trace")
         return 0
-    cases = [(check_running, call, error, when) for call, errors, when in RUNNING for error in errors]
+    sanitized = is_sanitized()
+    cases = [(check_running, call, error, when) for call, errors, when in RUNNING for error in errors
+             if not (sanitized and call in ("mmap", "brk"))]
     cases += [(check_starting, call, error, when) for call, errors, when in STARTING for error in errors]
     failures = 0
     print(f"1..{len(cases)}", flush=True)

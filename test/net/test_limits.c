@@ -101,7 +101,7 @@ static void output_without_progress_is_cut(void **state)
  * flush_ms; our own kernel's buffer, far from empty, takes nothing new meanwhile. */
 static void slow_but_steady_is_never_cut(void **state)
 {
-    enum { FLUSH_MS = 200, SIPS = 25 };
+    enum { FLUSH_MS = 900, SIPS = 12 }; /* long enough for a machine that is busy */
     struct rig rig;
     unsigned char *bytes = calloc(1, 16 * MIB), *sip = malloc(65536);
     (void)state;
@@ -133,7 +133,7 @@ static void slow_but_steady_is_never_cut(void **state)
  * progress. */
 static void lingering_waits_for_a_slow_peer(void **state)
 {
-    enum { LINGER_MS = 200, SIPS = 20 };
+    enum { LINGER_MS = 900, SIPS = 12 };
     struct rig rig;
     unsigned char *bytes = calloc(1, MIB), *sip = malloc(65536);
     (void)state;
