@@ -97,7 +97,7 @@ for which in "$@"; do
         if build valgrind build; then
             rm -f build/valgrind.*.log
             suite valgrind build --timeout-multiplier 20 --suite unit --suite net --suite hazards \
-                --wrapper "valgrind --track-fds=yes --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=99 --log-file=$PWD/build/valgrind.%p.log"
+                --wrapper "valgrind --fair-sched=try --track-fds=yes --leak-check=full --errors-for-leak-kinds=definite,indirect --error-exitcode=99 --log-file=$PWD/build/valgrind.%p.log"
             left=$(open_fds)
             if [[ -n $left ]]; then
                 echo "valgrind: fds left open at exit:"

@@ -68,7 +68,8 @@ static void starve(struct rig *rig)
         assert_int_equal(peal_loop_turn(rig->loop, STARVE_MS), 1);
         turns++;
         elapsed_ms = rig_now_ms() - began_ms;
-    } while (elapsed_ms < STARVE_MS);
+        /* a slow machine (or valgrind) may need longer to come to its second pause */
+    } while (elapsed_ms < STARVE_MS || (pauses - pauses_before < 2 && elapsed_ms < 20 * 1000));
     unsigned accepts = faults_seen();
     faults_stop();
     uint64_t retries_max = elapsed_ms / RETRY_MS + 2;
@@ -91,6 +92,9 @@ static void a_storm_costs_little_and_everyone_is_served_after_it(void **state)
     struct rig rig;
     int peers[PEERS];
     (void)state;
+    if (baseline_fds_are_shared()) {
+        skip();
+    }
     pauses = resumes = 0;
     rig_open(&rig, &options);
     rig.witness.echo = true;

@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -184,6 +185,7 @@ static void *hunt(void *arg)
             peal_conn_unref(conn);
         }
         peal_conn_send_to_id(id, "y", 1);
+        usleep(20); /* where threads take turns (valgrind) the loop needs one, too */
     }
     return NULL;
 }
