@@ -25,8 +25,8 @@ int baseline_teardown(void **state);
 
 unsigned baseline_open_fds(void);
 
-/* True under valgrind, which keeps fds of its own below RLIMIT_NOFILE: a real shortage of them cannot
- * be made there. Says so, for the caller to skip(). */
+/* True under valgrind, which keeps fds of its own below RLIMIT_NOFILE: a real shortage of them
+ * cannot be made there. Says so, for the caller to skip(). */
 bool baseline_fds_are_shared(void);
 
 #endif
