@@ -11,25 +11,29 @@
  *
  *  E1  recv: after attach with PL_IO_RECV or recv_start, on_recv(io, data, n) comes for n > 0
  *      bytes, then once for 0 (FIN) or a negative errno, after which recv is off. data belongs to
- *      the loop and is valid during the call. At most one bounded read an io a turn. EAGAIN and
+ *      the loop and is valid during the call. What one io is told in a turn is bounded. EAGAIN and
  *      EINTR never reach the owner.
  *
  *  E2  recv_stop: no on_recv after it until recv_start, with one exception: an error that is
  *      pending on the fd is told (on_recv with a negative errno) even while stopped, so that a
- *      paused reader learns of a reset.
+ *      paused reader learns of a reset. Bytes that an engine has already taken out of the kernel
+ *      are kept, and come first when reading goes on (or by recv_rest).
  *
  *  E3  send(io, iov, n) returns the bytes taken now, 0 to all, or a negative errno that ends
- *      sending for good. When it took less than all, the io is blocked: the caller keeps the
- *      iov's memory unchanged and calls no send until on_sent(io, n) says how many more were
- *      taken (epoll: 0, meaning "try again") or a negative errno. With PL_SEND_NOW the memory is
- *      not needed after the return (epoll: always so).
+ *      sending for good. When it took less than all, the caller keeps the iov's memory unchanged
+ *      and calls no send until on_sent(io, n) says how many more were taken, or a negative errno.
+ *      io->flags tells why: PL_IO_QUEUED, the engine writes when it waits next, and on_sent comes
+ *      then; PL_IO_SEND, the kernel has no room, and on_sent comes when it has some. An on_sent
+ *      that leaves PL_IO_SEND set found too little room: another comes. With PL_SEND_NOW nothing
+ *      is queued, and the memory is not needed after the return.
  *
  *  E4  send_file: as send, from file_fd at offset. Errors of the file side are told apart: see
  *      there.
  *
- *  E5  detach(io): no handler is called any more but on_detached. Returns true if nothing is in
- *      flight: the owner may then close the fd and free the memory at once (but see E6); false:
- *      on_detached(io) will come. Detach removes the fd from the kernel's set explicitly, so
+ *  E5  detach(io): no handler is called any more but on_detached, and on_sent before it for bytes
+ *      of a send that was queued. Returns true if nothing is in flight: the owner may then close
+ *      the fd and free the memory at once (but see E6); false: on_detached(io) will come, and the
+ *      fd and the memory of a queued send stay until then. Detach removes the fd from the kernel's set explicitly, so
  *      duplicates of the fd (fork, dup) leave no registration behind.
  *
  *  E6  A stale event is impossible: owners free an io, or attach it anew, only in the reap phase
@@ -67,6 +71,7 @@ enum pl_io_flag {
     PL_IO_ACCEPT = 4,  /* accepting is on */
     PL_IO_CONNECT = 8, /* on_connect is due */
     PL_IO_POLL = 16,   /* a watch: the events asked for are in poll_events */
+    PL_IO_QUEUED = 32, /* a send waits for the engine's next wait: on_sent is due */
 };
 
 struct pl_io {
@@ -77,6 +82,7 @@ struct pl_io {
     uint8_t in_flight;   /* the engine's own: operations whose completion has not come */
     const struct pl_io_handler *handler;
     struct peal_loop *loop;
+    void *engine_data; /* the engine's own */
 };
 
 enum { PL_SEND_NOW = 1 };
@@ -107,8 +113,9 @@ struct pl_engine_ops {
 
     /* For an io that is about to end: reads what has already arrived, at most bytes_max, and hands
      * it to on_recv piece by piece, without waiting and whether recv is on or not; stops early at
-     * FIN, at an error, or when stop_if says so after a piece. FIN and errors are not told. Top
-     * level only (the reap phase). */
+     * FIN, at an error, or when stop_if says so after a piece. FIN and errors are not told. What
+     * the engine had already taken out of the kernel comes first and does not count. Top level
+     * only (the reap phase). */
     void (*recv_rest)(struct pl_engine *engine, struct pl_io *io, size_t bytes_max,
                       bool (*stop_if)(struct pl_io *io));
 
@@ -120,6 +127,10 @@ struct pl_engine_ops {
      * -EOPNOTSUPP, then read and send. */
     ssize_t (*send_file)(struct pl_engine *engine, struct pl_io *io, int file_fd, off_t offset,
                          size_t size, bool *ret_file_error);
+
+    /* Writes what is queued, without waiting (the outcome is told by the next wait). NULL: this
+     * engine queues nothing. */
+    void (*push)(struct pl_engine *engine);
 
     int (*accept_start)(struct pl_engine *engine, struct pl_io *io);
     int (*accept_stop)(struct pl_engine *engine, struct pl_io *io);

@@ -401,11 +401,11 @@ static void show_rest(struct peal_conn *conn)
     int unread = 0;
     conn->flags &= ~(uint32_t)PL_CONN_REST;
     if (pl_conn_state(conn) != PEAL_CONN_OPEN || pl_conn_has(conn, PL_CONN_PEER_FIN) ||
-        sys_bytes_unread(conn->io.fd, &unread) < 0 || unread <= 0) {
+        sys_bytes_unread(conn->io.fd, &unread) < 0) {
         return;
     }
     struct peal_loop *loop = conn->io.loop;
-    loop->ops->recv_rest(loop->engine, &conn->io, (size_t)unread, rest_is_over);
+    loop->ops->recv_rest(loop->engine, &conn->io, (size_t)(unread > 0 ? unread : 0), rest_is_over);
 }
 
 static void reap(struct pl_job *job)

@@ -74,9 +74,13 @@ static bool drain_is_due(const struct peal_conn *conn)
            conn->output.bytes <= conn->limits->values.output_low_bytes;
 }
 
+/* The engine has not taken all: it writes later in the turn, or the kernel has no room. */
 static void blocked(struct peal_conn *conn)
 {
     conn->flags |= PL_CONN_BLOCKED;
+    if (conn->io.flags & PL_IO_QUEUED) {
+        return;
+    }
     pl_count(&conn->io.loop->counters.short_writes, 1);
     if (!pl_conn_has(conn, PL_CONN_WATCHED)) {
         conn->flags |= PL_CONN_WATCHED;
@@ -230,6 +234,10 @@ void pl_conn_on_sent(struct pl_io *io, ssize_t n)
 {
     struct peal_conn *conn = pl_conn_of_io(io);
     if (pl_conn_state(conn) == PEAL_CONN_CLOSED) {
+        if (n > 0) { /* queued before it ended: the close record counts it */
+            pl_outq_consume(&conn->output, io->loop, (size_t)n);
+            took(conn, (size_t)n);
+        }
         return;
     }
     conn->flags &= ~(uint32_t)PL_CONN_BLOCKED;
@@ -238,13 +246,21 @@ void pl_conn_on_sent(struct pl_io *io, ssize_t n)
         return;
     }
     took_some(conn, (size_t)n);
+    if (io->flags & PL_IO_SEND) {
+        blocked(conn);
+        return;
+    }
     pl_conn_flush(conn);
 }
 
 void peal_conn_flush(struct peal_conn *conn)
 {
-    pl_loop_check(conn->io.loop, "peal_conn_flush");
+    struct peal_loop *loop = conn->io.loop;
+    pl_loop_check(loop, "peal_conn_flush");
     pl_conn_flush(conn);
+    if (conn->io.flags & PL_IO_QUEUED) {
+        loop->ops->push(loop->engine);
+    }
 }
 
 void peal_conn_want_drain(struct peal_conn *conn)
