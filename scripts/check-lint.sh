@@ -8,7 +8,7 @@ out=$(cppcheck --quiet -j 2 --std=c11 --language=c --enable=warning,performance,
     --inline-suppr '-D_Noreturn=__attribute__((noreturn))' --error-exitcode=1 -D_GNU_SOURCE -D__linux__ -D__x86_64__ -Iinclude -Isrc \
     --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches \
     --template='{file}:{line}: {message} ({id}); mend it, or silence it there and say why.' \
-    src tools examples 2>&1)
+    src tools examples bench 2>&1)
 status=$?
 if ((status != 0)); then
     echo "$out"

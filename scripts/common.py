@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FOLDERS = ("include", "src", "tools", "examples", "test")
+FOLDERS = ("include", "src", "tools", "examples", "test", "bench")
 findings = []
 
 
