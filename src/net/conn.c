@@ -73,7 +73,7 @@ void pl_conn_discard(struct peal_conn *conn)
 int pl_conn_open(struct peal_conn *conn, struct peal_loop *loop, const struct peal_conn_ops *ops,
                  void *user, struct pl_limits *limits, struct pl_conn_owner *owner)
 {
-    int result = pl_handle_take(loop, conn, &conn->id);
+    int result = pl_handle_take(loop, conn);
     if (result < 0) {
         pl_conn_discard(conn);
         return result;
@@ -82,7 +82,7 @@ int pl_conn_open(struct peal_conn *conn, struct peal_loop *loop, const struct pe
     conn->io.flags = PL_IO_RECV;
     result = loop->ops->attach(loop->engine, &conn->io);
     if (result < 0) {
-        pl_handle_release(loop, conn->id);
+        pl_handle_release(loop, conn);
         pl_conn_discard(conn);
         return result;
     }
@@ -369,7 +369,7 @@ static void finish(struct peal_conn *conn)
     fill_record(conn, &record);
     pl_outq_clear(&conn->output, loop);
     pl_conn_drop_input(conn);
-    pl_handle_release(loop, conn->id);
+    pl_handle_release(loop, conn);
     peal_timer_deinit(&conn->timer);
     if (conn->ops->on_close) {
         conn->ops->on_close(conn, &record, conn->user);

@@ -6,12 +6,17 @@
  * so all of it happens under the table's mutex: the owner pays for it twice in a connection's life,
  * uncontended, and never for a message.
  *
+ * A slot is one word: the connection's address, or, while it is free, its last generation and the
+ * next free slot, marked by a lowest bit that no address has. The generation of a slot in use is in
+ * its connection's id. Slots come in segments that never move, so that a table with one connection
+ * too many for its memory grows by a segment and not by its own size again.
+ *
  * Invariants:
  *  1. The array of tables is static and never freed: looking up an id made of any 64 bits reads no
  * freed memory.
- *  2. A slot that holds a connection holds one that the loop has a reference to; taking a further
- * one under the mutex is therefore safe. The slot is emptied, under the mutex, before the loop
- * gives its reference up.
+ *  2. A slot that holds a connection holds one that the loop has a reference to; reading it, and
+ * taking a further reference, under the mutex is therefore safe. The slot is emptied, under the
+ * mutex, before the loop gives its reference up.
  *  3. An id is never given out twice: a slot's generation grows with each use, a slot whose
  * generation has run out is retired, and a table that is given back remembers the highest
  * generation it ever used, for the next loop that takes it.
@@ -29,21 +34,24 @@
 enum {
     TABLE_BITS = 10,
     SLOT_BITS = 22,
+    SEGMENT_BITS = 8,
     TABLES = 1 << TABLE_BITS,
     SLOTS_MAX = 1 << SLOT_BITS,
+    SEGMENT_SLOTS = 1 << SEGMENT_BITS,
+    SEGMENTS_MAX = SLOTS_MAX / SEGMENT_SLOTS,
     NO_SLOT = SLOTS_MAX
 };
 
-struct slot {
-    struct peal_conn *conn; /* NULL: free or retired */
-    uint32_t generation;    /* of the connection in it, or of the last */
-    uint32_t next_free;
+#define SLOT_FREE 1u
+
+struct segment {
+    uint64_t slots[SEGMENT_SLOTS];
 };
 
 struct pl_handle_table {
     struct sys_mutex mutex;
-    struct slot *slots; /* NULL: the table belongs to no loop, or has no connection yet */
-    uint32_t capacity;
+    struct segment **segments; /* NULL: the table belongs to no loop, or has no connection yet */
+    uint32_t segment_count, segment_room;
     uint32_t first_free;
     uint32_t generation_base; /* no id at or below it is given out */
     bool taken;
@@ -74,48 +82,100 @@ static struct pl_handle_table *table_take(void)
     return table;
 }
 
+/* ---- slots: the caller holds the mutex */
+
+static uint64_t *slot_at(const struct pl_handle_table *table, uint32_t at)
+{
+    return &table->segments[at >> SEGMENT_BITS]->slots[at & (SEGMENT_SLOTS - 1)];
+}
+
+static uint64_t free_slot(uint32_t generation, uint32_t next_free)
+{
+    return (uint64_t)generation << 32 | next_free << 1 | SLOT_FREE;
+}
+
+static uint32_t generation_of_free(uint64_t slot)
+{
+    return (uint32_t)(slot >> 32);
+}
+
+static uint32_t next_of_free(uint64_t slot)
+{
+    return (uint32_t)slot >> 1;
+}
+
+static struct peal_conn *conn_in(uint64_t slot)
+{
+    return slot & SLOT_FREE ? NULL : (struct peal_conn *)(uintptr_t)slot;
+}
+
 /* The loop is being freed: all its connections have closed. */
 static void table_give_back(struct pl_handle_table *table)
 {
     sys_mutex_lock(&table->mutex);
-    struct slot *slots = table->slots;
-    for (uint32_t i = 0; i < table->capacity; i++) {
-        pl_assert(slots[i].conn == NULL);
-        if (slots[i].generation > table->generation_base) {
-            table->generation_base = slots[i].generation;
+    struct segment **segments = table->segments;
+    uint32_t count = table->segment_count;
+    for (uint32_t i = 0; i < count * SEGMENT_SLOTS; i++) {
+        uint64_t slot = *slot_at(table, i);
+        pl_assert(slot & SLOT_FREE);
+        if (generation_of_free(slot) > table->generation_base) {
+            table->generation_base = generation_of_free(slot);
         }
     }
-    table->slots = NULL;
-    table->capacity = 0;
+    table->segments = NULL;
+    table->segment_count = table->segment_room = 0;
     sys_mutex_unlock(&table->mutex);
-    sys_free(slots);
+    for (uint32_t i = 0; i < count; i++) {
+        sys_free(segments[i]);
+    }
+    sys_free(segments);
     sys_mutex_lock(&tables_mutex);
     table->taken = false;
     sys_mutex_unlock(&tables_mutex);
 }
 
-/* Doubles the table. The caller holds its mutex. */
-static int table_grow(struct pl_handle_table *table)
+static int make_room_for_segment(struct pl_handle_table *table)
 {
-    uint32_t capacity = table->capacity ? table->capacity * 2 : 16;
-    if (capacity > SLOTS_MAX) {
-        return -ENFILE;
+    if (table->segment_count < table->segment_room) {
+        return 0;
     }
-    struct slot *slots = sys_realloc(table->slots, capacity * sizeof *slots);
-    if (!slots) {
+    uint32_t room = table->segment_room ? table->segment_room * 2 : 8;
+    struct segment **segments = sys_realloc(table->segments, room * sizeof(struct segment *));
+    if (!segments) {
         return -ENOMEM;
     }
-    for (uint32_t i = table->capacity; i < capacity; i++) {
-        slots[i] = (struct slot){.generation = table->generation_base,
-                                 .next_free = i + 1 < capacity ? i + 1 : NO_SLOT};
-    }
-    table->first_free = table->capacity;
-    table->slots = slots;
-    table->capacity = capacity;
+    table->segments = segments;
+    table->segment_room = room;
     return 0;
 }
 
-int pl_handle_take(struct peal_loop *loop, struct peal_conn *conn, uint64_t *ret_id)
+/* One segment more, all of it free. */
+static int table_grow(struct pl_handle_table *table)
+{
+    if (table->segment_count == SEGMENTS_MAX) {
+        return -ENFILE;
+    }
+    int result = make_room_for_segment(table);
+    if (result < 0) {
+        return result;
+    }
+    struct segment *segment = sys_malloc(sizeof *segment);
+    if (!segment) {
+        return -ENOMEM;
+    }
+    uint32_t first = table->segment_count * SEGMENT_SLOTS;
+    for (uint32_t i = 0; i < SEGMENT_SLOTS; i++) {
+        segment->slots[i] =
+            free_slot(table->generation_base, i + 1 < SEGMENT_SLOTS ? first + i + 1 : NO_SLOT);
+    }
+    table->segments[table->segment_count++] = segment;
+    table->first_free = first;
+    return 0;
+}
+
+/* ---- for src/net */
+
+int pl_handle_take(struct peal_loop *loop, struct peal_conn *conn)
 {
     struct pl_handle_table *table = loop->handles;
     if (!table) {
@@ -127,7 +187,7 @@ int pl_handle_take(struct peal_loop *loop, struct peal_conn *conn, uint64_t *ret
         loop->handles_free = table_give_back;
     }
     sys_mutex_lock(&table->mutex);
-    if (table->capacity == 0 || table->first_free == NO_SLOT) {
+    if (table->segment_count == 0 || table->first_free == NO_SLOT) {
         int result = table_grow(table);
         if (result < 0) {
             sys_mutex_unlock(&table->mutex);
@@ -135,26 +195,27 @@ int pl_handle_take(struct peal_loop *loop, struct peal_conn *conn, uint64_t *ret
         }
     }
     uint32_t at = table->first_free;
-    struct slot *slot = &table->slots[at];
-    table->first_free = slot->next_free;
-    slot->generation++;
-    slot->conn = conn;
-    uint64_t id = (uint64_t)slot->generation << 32 | (uint64_t)(table - tables) << SLOT_BITS | at;
+    uint64_t *slot = slot_at(table, at);
+    table->first_free = next_of_free(*slot);
+    conn->id = (uint64_t)(generation_of_free(*slot) + 1) << 32 |
+               (uint64_t)(table - tables) << SLOT_BITS | at;
+    *slot = (uintptr_t)conn;
     sys_mutex_unlock(&table->mutex);
-    *ret_id = id;
     return 0;
 }
 
-void pl_handle_release(struct peal_loop *loop, uint64_t id)
+void pl_handle_release(struct peal_loop *loop, const struct peal_conn *conn)
 {
     struct pl_handle_table *table = loop->handles;
-    uint32_t at = (uint32_t)id & (SLOTS_MAX - 1);
+    uint32_t at = (uint32_t)conn->id & (SLOTS_MAX - 1);
+    uint32_t generation = (uint32_t)(conn->id >> 32);
     sys_mutex_lock(&table->mutex);
-    struct slot *slot = &table->slots[at];
-    pl_assert(slot->conn && slot->generation == (uint32_t)(id >> 32));
-    slot->conn = NULL;
-    if (slot->generation != UINT32_MAX) { /* else retired: it could only repeat itself */
-        slot->next_free = table->first_free;
+    uint64_t *slot = slot_at(table, at);
+    pl_assert(conn_in(*slot) == conn);
+    if (generation == UINT32_MAX) { /* retired: it could only repeat itself */
+        *slot = free_slot(generation, NO_SLOT);
+    } else {
+        *slot = free_slot(generation, table->first_free);
         table->first_free = at;
     }
     sys_mutex_unlock(&table->mutex);
@@ -169,10 +230,12 @@ struct peal_conn *pl_handle_find(uint64_t id)
     uint32_t at = (uint32_t)id & (SLOTS_MAX - 1);
     struct peal_conn *conn = NULL;
     sys_mutex_lock(&table->mutex);
-    if (at < table->capacity && table->slots[at].generation == (uint32_t)(id >> 32)) {
-        conn = table->slots[at].conn;
-        if (conn) {
+    if (at < table->segment_count * SEGMENT_SLOTS) {
+        conn = conn_in(*slot_at(table, at));
+        if (conn && conn->id == id) {
             pl_conn_hold(conn);
+        } else {
+            conn = NULL;
         }
     }
     sys_mutex_unlock(&table->mutex);

@@ -9,12 +9,12 @@ struct peal_conn;
 struct peal_loop;
 struct pl_handle_table;
 
-/* Gives conn an id in its loop's table. The loop's thread. 0, -ENOMEM, or -ENFILE: a loop holds 4
- * million at once, a process 1,023 loops with connections. */
-int pl_handle_take(struct peal_loop *loop, struct peal_conn *conn, uint64_t *ret_id);
+/* Gives conn an id in its loop's table: conn->id. The loop's thread. 0, -ENOMEM, or -ENFILE: a loop
+ * holds 4 million at once, a process 1,023 loops with connections. */
+int pl_handle_take(struct peal_loop *loop, struct peal_conn *conn);
 
 /* From now on the id is stale. The loop's thread. */
-void pl_handle_release(struct peal_loop *loop, uint64_t id);
+void pl_handle_release(struct peal_loop *loop, const struct peal_conn *conn);
 
 /* The connection with that id, with a reference (pl_conn_hold), or NULL. Any thread. */
 struct peal_conn *pl_handle_find(uint64_t id);
