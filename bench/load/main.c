@@ -25,7 +25,8 @@
 #define EVENTS_MAX 512
 #define GRACE_NS   10000000000ULL
 
-static const struct load_case *const cases[] = {&load_echo, &load_churn};
+static const struct load_case *const cases[] = {&load_echo, &load_churn,  &load_frames,
+                                                &load_sink, &load_source, &load_broadcast};
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 
 static uint64_t deadline_ns;
