@@ -42,6 +42,7 @@ struct pl_engine {
     struct pl_io *
         *decided; /* ios whose connect was decided at once: a ring is not needed, there are few */
     unsigned decided_count, decided_room;
+    struct pl_io wake_io; /* stands for wake_fd, so that each event has an io */
     struct epoll_event events[EVENTS_MAX];
 };
 
@@ -106,20 +107,27 @@ static bool is_detached(const struct pl_io *io)
 
 /* ---- streams */
 
-static void receive(struct pl_engine *engine, struct pl_io *io)
+__attribute__((noinline)) static void received_none(struct pl_engine *engine, struct pl_io *io,
+                                                    ssize_t n)
 {
     struct peal_loop *loop = engine->loop;
-    ssize_t n = sys_recv(io->fd, loop->scratch, PL_SCRATCH_BYTES, 0);
-    if (n > 0) {
-        io->handler->on_recv(io, loop->scratch, n);
-        return;
-    }
     if (n == -EAGAIN || n == -EINTR) {
         pl_count(&loop->counters.recv_again, n == -EAGAIN);
         return;
     }
     io->flags &= (uint8_t)~PL_IO_RECV;
     io->handler->on_recv(io, NULL, n);
+}
+
+static inline void receive(struct pl_engine *engine, struct pl_io *io)
+{
+    char *scratch = engine->loop->scratch;
+    ssize_t n = sys_recv(io->fd, scratch, PL_SCRATCH_BYTES, 0);
+    if (__builtin_expect(n > 0, 1)) {
+        io->handler->on_recv(io, scratch, n);
+    } else {
+        received_none(engine, io, n);
+    }
 }
 
 static int pending_error(struct pl_io *io)
@@ -217,23 +225,37 @@ static size_t size_of(const struct iovec *iov, int iov_count)
     return size;
 }
 
-static ssize_t send_some(struct pl_engine *engine, struct pl_io *io, const struct iovec *iov,
-                         int iov_count, int flags)
+/* What the first try to write one piece came to, when it did not take all. */
+__attribute__((noinline)) static ssize_t sent_otherwise(struct pl_engine *engine, struct pl_io *io,
+                                                        const struct iovec *part, ssize_t n)
+{
+    for (unsigned tries = 1; n == -EINTR && tries < EINTR_TRIES; tries++) {
+        n = sys_send(io->fd, part->iov_base, part->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    return wrote(engine, io, n, part->iov_len);
+}
+
+__attribute__((noinline)) static ssize_t send_parts(struct pl_engine *engine, struct pl_io *io,
+                                                    const struct iovec *iov, int iov_count)
 {
     ssize_t n = -EINTR;
-    (void)flags; /* the memory is never needed afterwards */
-    if (iov_count == 1) {
-        for (unsigned tries = 0; n == -EINTR && tries < EINTR_TRIES; tries++) {
-            n = sys_send(io->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        }
-        return n == (ssize_t)iov[0].iov_len ? n : wrote(engine, io, n, iov[0].iov_len);
-    }
     const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov,
                                    .msg_iovlen = (size_t)iov_count};
     for (unsigned tries = 0; n == -EINTR && tries < EINTR_TRIES; tries++) {
         n = sys_sendmsg(io->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
     return wrote(engine, io, n, size_of(iov, iov_count));
+}
+
+static ssize_t send_some(struct pl_engine *engine, struct pl_io *io, const struct iovec *iov,
+                         int iov_count, int flags)
+{
+    (void)flags; /* the memory is never needed afterwards */
+    if (__builtin_expect(iov_count != 1, 0)) {
+        return send_parts(engine, io, iov, iov_count);
+    }
+    ssize_t n = sys_send(io->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return __builtin_expect(n == (ssize_t)iov->iov_len, 1) ? n : sent_otherwise(engine, io, iov, n);
 }
 
 static ssize_t send_file(struct pl_engine *engine, struct pl_io *io, int file_fd, off_t offset,
@@ -440,8 +462,20 @@ static bool needs_align(const struct pl_io *io, uint32_t events, bool was_readin
     return (have & ~want) & ARMED_READ && events & EPOLLIN && !was_reading;
 }
 
-static void dispatch(struct pl_engine *engine, struct pl_io *io, uint32_t events)
+static void drain_wake(struct pl_engine *engine)
 {
+    uint64_t count;
+    ssize_t n = sys_read(engine->wake_fd, &count, sizeof count);
+    (void)n; /* EAGAIN: it has been drained; EINTR: it comes again */
+}
+
+__attribute__((noinline)) static void dispatch(struct pl_engine *engine, struct pl_io *io,
+                                               uint32_t events)
+{
+    if (io == &engine->wake_io) {
+        drain_wake(engine);
+        return;
+    }
     if (is_detached(io)) {
         return;
     }
@@ -466,11 +500,11 @@ static void dispatch(struct pl_engine *engine, struct pl_io *io, uint32_t events
     }
 }
 
-static void drain_wake(struct pl_engine *engine)
+/* What most events meet: an io that reads, wants nothing else, and whose kernel side agrees. */
+static inline bool is_only_reading(const struct pl_io *io)
 {
-    uint64_t count;
-    ssize_t n = sys_read(engine->wake_fd, &count, sizeof count);
-    (void)n; /* EAGAIN: it has been drained; EINTR: it comes again */
+    static const uint8_t only_reading[4] = {PL_IO_RECV, 0, ARMED_IN_SET | ARMED_READ, 0};
+    return memcmp(&io->flags, only_reading, sizeof only_reading) == 0;
 }
 
 static int wait_events(struct pl_engine *engine, int64_t timeout_ns)
@@ -484,12 +518,13 @@ static int wait_events(struct pl_engine *engine, int64_t timeout_ns)
         return count == -EINTR ? 0 : count;
     }
     int told = engine->decided_count > 0 ? tell_decided(engine) : 0;
-    for (int i = 0; i < count; i++) {
-        struct pl_io *io = engine->events[i].data.ptr;
-        if (io) {
-            dispatch(engine, io, engine->events[i].events);
+    const struct epoll_event *end = engine->events + count;
+    for (const struct epoll_event *event = engine->events; event < end; event++) {
+        struct pl_io *io = event->data.ptr;
+        if (__builtin_expect(event->events == EPOLLIN && is_only_reading(io), 1)) {
+            receive(engine, io); /* nothing to align: what the handler calls, does it */
         } else {
-            drain_wake(engine);
+            dispatch(engine, io, event->events);
         }
     }
     return told + count;
@@ -534,7 +569,7 @@ static int engine_new(struct peal_loop *loop, struct pl_engine **ret_engine)
         result = engine->wake_fd < 0 ? engine->wake_fd : 0;
     }
     if (result == 0) {
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &engine->wake_io};
         result = sys_epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, engine->wake_fd, &event);
     }
     if (result < 0) {

@@ -79,6 +79,12 @@ static const struct pl_engine_ops *find_engine(const char *name)
     return NULL;
 }
 
+static void set_clock(struct peal_loop *loop, uint64_t now_ns)
+{
+    loop->now_ns = now_ns;
+    loop->now_ms = now_ns / 1000000u;
+}
+
 static void init_fields(struct peal_loop *loop, const char *name)
 {
     pl_list_init(&loop->flush_jobs);
@@ -87,7 +93,7 @@ static void init_fields(struct peal_loop *loop, const char *name)
     pl_task_queue_init(&loop->tasks);
     atomic_init(&loop->references, 1);
     loop->thread_mark = &pl_thread_mark;
-    loop->now_ns = sys_monotonic_ns();
+    set_clock(loop, sys_monotonic_ns());
     pl_wheel_init(&loop->wheel, pl_loop_now_ms(loop));
     strncpy(loop->name, name ? name : "loop", sizeof loop->name - 1);
 }
@@ -321,7 +327,14 @@ void pl_loop_awake(struct peal_loop *loop)
     uint64_t now_ns = sys_monotonic_ns();
     pl_count(&loop->counters.wait_ns, now_ns - loop->slept_ns);
     loop->slept_ns = now_ns; /* a busy loop waits several times a turn */
-    loop->now_ns = now_ns;
+    set_clock(loop, now_ns);
+}
+
+/* Counted for each message, so as plain numbers, and shown to other threads once a turn. */
+static void publish_bytes(struct peal_loop *loop)
+{
+    pl_counter_set(&loop->counters.bytes_received, loop->bytes_received);
+    pl_counter_set(&loop->counters.bytes_taken, loop->bytes_taken);
 }
 
 static int turn(struct peal_loop *loop, int64_t most_ns)
@@ -341,6 +354,7 @@ static int turn(struct peal_loop *loop, int64_t most_ns)
     run_deferred(loop, false);
     run_flush(loop);
     run_jobs(&loop->reap_jobs);
+    publish_bytes(loop);
     loop->in_turn = false;
     current = outer;
     uint64_t now_ns = sys_monotonic_ns(), worked_ns = now_ns - loop->now_ns;
@@ -390,7 +404,7 @@ static void end(struct peal_loop *loop)
     }
     current = loop;
     loop->in_turn = true;
-    loop->now_ns = sys_monotonic_ns();
+    set_clock(loop, sys_monotonic_ns());
     atomic_store(&loop->life, PL_LOOP_ENDING);
     pl_record(loop, PL_RECORD_LOOP_END, 0, 0);
     tell_residents(loop);
@@ -407,10 +421,10 @@ static void end(struct peal_loop *loop)
     }
     pl_assert(pl_list_is_empty(&loop->flush_jobs) && pl_list_is_empty(&loop->reap_jobs));
     pl_assert(!loop->deferred);
-    if (loop->chunks) {
-        loop->chunks_free(loop->chunks);
-        loop->chunks = NULL;
+    if (loop->chunks_free) {
+        loop->chunks_free(loop);
     }
+    publish_bytes(loop);
     loop->ops->free(loop->engine);
     loop->engine = NULL;
     sys_free(loop->scratch);

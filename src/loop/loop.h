@@ -10,6 +10,8 @@
 #include <peal/loop.h>
 #include <peal/stats.h>
 
+#include <peal/buf.h>
+
 #include "base/list.h"
 #include "loop/engine.h"
 #include "loop/recorder.h"
@@ -46,6 +48,10 @@ static inline void pl_count(struct pl_counter *counter, uint64_t n)
                           atomic_load_explicit(&counter->value, memory_order_relaxed) + n,
                           memory_order_relaxed);
 }
+static inline void pl_counter_set(struct pl_counter *counter, uint64_t value)
+{
+    atomic_store_explicit(&counter->value, value, memory_order_relaxed);
+}
 static inline uint64_t pl_counter_get(const struct pl_counter *counter)
 {
     return atomic_load_explicit(&counter->value, memory_order_relaxed);
@@ -61,14 +67,20 @@ struct peal_loop {
     /* hot: touched for each event */
     const struct pl_engine_ops *ops;
     struct pl_engine *engine;
-    char *scratch;           /* PL_SCRATCH_BYTES, for the engine's reads */
+    char *scratch;                        /* PL_SCRATCH_BYTES, for the engine's reads */
+    const char *thread_mark;              /* &pl_thread_mark of the loop's thread */
+    uint64_t now_ms;                      /* of now_ns: what timers and activity stamps are in */
+    uint64_t bytes_received, bytes_taken; /* counters, published when the turn ends */
+    struct pl_chunk *gather; /* what the callback that is running sends (src/net/outq.h); or NULL */
+    struct peal_buf view;    /* what that callback is shown; between callbacks empty */
+    struct iovec part;       /* for a send of one piece: not on the stack, where its address would
+                                cost a guard */
     uint64_t now_ns;         /* the monotonic clock at the start of the turn's work */
-    const char *thread_mark; /* &pl_thread_mark of the loop's thread */
     struct pl_list flush_jobs;
     struct pl_list reap_jobs;
     struct pl_chunk_cache
         *chunks; /* spare output chunks (src/net/outq.c); NULL until there are any */
-    void (*chunks_free)(struct pl_chunk_cache *chunks); /* called when the loop ends */
+    void (*chunks_free)(struct peal_loop *loop); /* called when the loop ends */
 
     struct pl_wheel wheel;
     struct pl_list residents;
@@ -139,7 +151,7 @@ static inline void pl_loop_check(const struct peal_loop *loop, const char *what)
 /* Milliseconds of the turn's clock: what timers and activity stamps are in. */
 static inline uint64_t pl_loop_now_ms(const struct peal_loop *loop)
 {
-    return loop->now_ns / 1000000u;
+    return loop->now_ms;
 }
 
 /* Makes known, or no longer, something that lives on the loop. The loop's thread. */

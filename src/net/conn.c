@@ -119,6 +119,14 @@ void pl_conn_enter(struct peal_conn *conn)
 
 void pl_conn_leave(struct peal_conn *conn)
 {
+    if (conn->flags == (PL_CONN_PLAIN | PL_CONN_IN_CALLBACK | PL_CONN_GATHERED)) {
+        conn->active_ms = conn->io.loop->now_ms;
+        pl_conn_send_gathered(conn);
+        return;
+    }
+    if (pl_conn_has(conn, PL_CONN_GATHERED)) {
+        pl_conn_queue_gathered(conn);
+    }
     conn->flags &= ~(uint32_t)PL_CONN_IN_CALLBACK;
     if (pl_conn_has(conn, PL_CONN_FLUSH_DUE)) {
         conn->flags &= ~(uint32_t)PL_CONN_FLUSH_DUE;

@@ -28,6 +28,7 @@ struct pl_conn_owner {
  * only. */
 struct pl_limits {
     unsigned references;
+    size_t gather_bytes_max; /* as much may be gathered without a look at marks and cap */
     struct peal_conn_limits values;
 };
 int pl_limits_check(const struct peal_conn_limits *limits); /* 0 or -EINVAL */
@@ -55,7 +56,17 @@ enum pl_conn_flag {
     PL_CONN_FLUSH_DUE = 1 << 15, /* flush when the callback returns */
     PL_CONN_WATCHED = 1 << 16,   /* the flush time-out is being watched */
     PL_CONN_CLEAN = 1 << 17,     /* closed by both ends of stream */
+    PL_CONN_IS_OPEN = 1 << 18,   /* the state is OPEN: kept by machine.c */
+    PL_CONN_INPUT = 1 << 19,     /* input is not NULL: kept by conn_input.c */
+    PL_CONN_QUEUED = 1 << 20,    /* output may hold something: kept by conn_output.c */
+    PL_CONN_GATHERED = 1 << 21,  /* what its callback has sent is in the loop's gather chunk */
 };
+
+/* The flags of a connection that is open and has nothing out of the ordinary about it: reading,
+ * nothing kept of the input, no output pending, no end in sight, no callback running. The straight
+ * way of a message compares with this, once before its callback and once after it. */
+#define PL_CONN_PLAIN                                                                              \
+    ((uint32_t)(PL_CONN_RECV_ON | PL_CONN_OPENED | PL_CONN_ATTACHED | PL_CONN_IS_OPEN))
 
 /* Bits of peal_conn.remote above the count of bytes that other threads have had accepted and that
  * have not arrived. */
@@ -169,6 +180,8 @@ void pl_conn_flush_soon(
 void pl_conn_flush(struct peal_conn *conn); /* flush, then on_drain if due; top level */
 void pl_conn_enter(struct peal_conn *conn); /* around each callback of the program */
 void pl_conn_leave(struct peal_conn *conn);
+void pl_conn_send_gathered(struct peal_conn *conn);  /* flags: PLAIN, IN_CALLBACK and GATHERED */
+void pl_conn_queue_gathered(struct peal_conn *conn); /* flags: GATHERED */
 ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int count,
                       size_t size); /* loop's thread */
 ssize_t pl_conn_queue_blob(struct peal_conn *conn, struct peal_blob *blob);

@@ -6,6 +6,8 @@
  * that; when all is consumed, the buffer goes. So a connection that is idle, or whose messages
  * arrive whole, owns no input memory.
  *
+ * The view is a field of the loop: no two callbacks of a loop run at the same time.
+ *
  * Invariants:
  *  1. conn->input is NULL or holds at least one byte whenever no callback of the connection is
  * running.
@@ -26,6 +28,7 @@ void pl_conn_drop_input(struct peal_conn *conn)
         peal_buf_deinit(conn->input);
         sys_free(conn->input);
         conn->input = NULL;
+        conn->flags &= ~(uint32_t)PL_CONN_INPUT;
     }
 }
 
@@ -42,15 +45,35 @@ static int keep(struct peal_conn *conn, struct peal_buf *view)
     *input = *view;
     peal_buf_init(view);
     conn->input = input;
+    conn->flags |= PL_CONN_INPUT;
     return 0;
+}
+
+/* After on_data has seen input, which is the view or what was kept before: keeps the rest of it. */
+static void put_away(struct peal_conn *conn, struct peal_buf *input, struct peal_buf *view)
+{
+    size_t left = peal_buf_size(input);
+    if (left == 0 || pl_conn_state(conn) != PEAL_CONN_OPEN) {
+        if (input != view) {
+            pl_conn_drop_input(conn);
+        }
+    } else if (left > conn->limits->values.input_bytes_max) {
+        pl_conn_break(conn, PEAL_CAUSE_INPUT_CAP, -ENOBUFS);
+    } else if (input == view && keep(conn, view) < 0) {
+        pl_conn_break(conn, PEAL_CAUSE_NO_MEMORY, -ENOMEM);
+    }
+    if (!pl_buf_is_borrowed(view)) { /* the program wrote to it, or took it over */
+        peal_buf_deinit(view);
+    }
+    peal_buf_init(view);
 }
 
 static void deliver(struct peal_conn *conn, const void *data, size_t size)
 {
-    struct peal_buf view = pl_buf_view(data, size);
-    struct peal_buf *input = &view;
-    if (__builtin_expect(conn->input != NULL, 0)) {
-        peal_buf_init(&view);
+    struct peal_buf *view = &conn->io.loop->view, *input = view;
+    if (!conn->input) {
+        *view = pl_buf_view(data, size);
+    } else {
         input = conn->input;
         if (peal_buf_append(input, data, size) < 0) {
             pl_conn_break(conn, PEAL_CAUSE_NO_MEMORY, -ENOMEM);
@@ -60,27 +83,15 @@ static void deliver(struct peal_conn *conn, const void *data, size_t size)
     pl_conn_enter(conn);
     conn->ops->on_data(conn, input, conn->user);
     pl_conn_leave(conn);
-    size_t left = peal_buf_size(input);
-    if (left == 0 || pl_conn_state(conn) != PEAL_CONN_OPEN) {
-        if (input != &view) {
-            pl_conn_drop_input(conn);
-        }
-    } else if (left > conn->limits->values.input_bytes_max) {
-        pl_conn_break(conn, PEAL_CAUSE_INPUT_CAP, -ENOBUFS);
-    } else if (input == &view && keep(conn, &view) < 0) {
-        pl_conn_break(conn, PEAL_CAUSE_NO_MEMORY, -ENOMEM);
-    }
-    if (!pl_buf_is_borrowed(&view)) { /* the program wrote to it, or took it over */
-        peal_buf_deinit(&view);
-    }
+    put_away(conn, input, view);
 }
 
 static void on_bytes(struct peal_conn *conn, const void *data, size_t size)
 {
     struct peal_loop *loop = conn->io.loop;
     conn->received += size;
-    conn->active_ms = pl_loop_now_ms(loop);
-    pl_count(&loop->counters.bytes_received, size);
+    conn->active_ms = loop->now_ms;
+    loop->bytes_received += size;
     if (pl_conn_state(conn) == PEAL_CONN_OPEN && conn->ops->on_data) {
         deliver(conn, data, size);
         return;
@@ -95,9 +106,10 @@ static void on_bytes(struct peal_conn *conn, const void *data, size_t size)
     }
 }
 
-void pl_conn_on_recv(struct pl_io *io, const void *data, ssize_t n)
+/* Whatever is not plain bytes for a plain connection. */
+__attribute__((noinline)) static void recv_otherwise(struct peal_conn *conn, const void *data,
+                                                     ssize_t n)
 {
-    struct peal_conn *conn = pl_conn_of_io(io);
     if (pl_conn_state(conn) == PEAL_CONN_CLOSED) {
         return; /* ended earlier in this batch of events */
     }
@@ -111,6 +123,33 @@ void pl_conn_on_recv(struct pl_io *io, const void *data, ssize_t n)
         pl_conn_fail(conn, (int)n, !reading); /* an error that was read had all data before it */
     } else if (!pl_conn_has(conn, PL_CONN_FAILED)) {
         pl_conn_peer_ended(conn);
+    }
+}
+
+/* The straight way. on_bytes and deliver do the same for a connection in any condition. */
+void pl_conn_on_recv(struct pl_io *io, const void *data, ssize_t n)
+{
+    struct peal_conn *conn = pl_conn_of_io(io);
+    if (__builtin_expect(n <= 0 || conn->flags != PL_CONN_PLAIN || !conn->ops->on_data, 0)) {
+        recv_otherwise(conn, data, n);
+        return;
+    }
+    struct peal_loop *loop = io->loop;
+    conn->received += (size_t)n;
+    conn->active_ms = loop->now_ms;
+    loop->bytes_received += (size_t)n;
+    loop->view.begin = data; /* all of it is zero between callbacks */
+    loop->view.size = (size_t)n;
+    conn->flags = PL_CONN_PLAIN | PL_CONN_IN_CALLBACK;
+    conn->ops->on_data(conn, &loop->view, conn->user);
+    if (__builtin_expect(conn->flags == (PL_CONN_PLAIN | PL_CONN_IN_CALLBACK | PL_CONN_GATHERED),
+                         1)) {
+        pl_conn_send_gathered(conn);
+    } else {
+        pl_conn_leave(conn);
+    }
+    if (__builtin_expect(loop->view.size != 0 || loop->view.storage, 0)) {
+        put_away(conn, &loop->view, &loop->view);
     }
 }
 

@@ -55,6 +55,11 @@ static void fill_defaults(struct peal_conn_limits *limits)
     limits->input_bytes_max = or_default_size(limits->input_bytes_max, INPUT_CAP_BYTES);
 }
 
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 int pl_limits_check(const struct peal_conn_limits *limits)
 {
     struct peal_conn_limits values = *limits;
@@ -66,9 +71,13 @@ struct pl_limits *pl_limits_new(const struct peal_conn_limits *limits)
 {
     struct pl_limits *counted = sys_malloc(sizeof *counted);
     if (counted) {
+        const struct peal_conn_limits *values = &counted->values;
         counted->references = 1;
         counted->values = *limits;
         fill_defaults(&counted->values);
+        counted->gather_bytes_max = PL_GATHER_BYTES_MAX;
+        counted->gather_bytes_max = least(counted->gather_bytes_max, values->output_high_bytes);
+        counted->gather_bytes_max = least(counted->gather_bytes_max, values->output_bytes_max);
     }
     return counted;
 }

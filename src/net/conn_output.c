@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Output: from the program to the kernel.
  *
- * What a callback sends gathers in the queue and is written once, when the callback has returned;
- * what is sent from elsewhere on the loop's thread is written in the turn's flush phase. A large
- * piece that meets a kernel with room is written at once, together with what had gathered, so that
- * it is not copied. What the kernel does not take stays queued until the engine says that it takes
- * more.
+ * What a callback sends is gathered and written once, when the callback has returned; what is sent
+ * from elsewhere on the loop's thread is queued and written in the turn's flush phase. The straight
+ * way is that of a plain connection (PL_CONN_PLAIN) whose callback sends small pieces: they gather
+ * in a chunk of the loop's, one write takes them, and the connection's queue is not touched. As
+ * soon as anything else comes in between (a mark, a blob, a close) the gathered bytes are put into
+ * the queue, and all goes on from there. A large piece that meets a kernel with room is written at
+ * once, together with what had gathered, so that it is not copied. What the kernel does not take
+ * stays queued until the engine says that it takes more.
  *
  * Invariants:
  *  1. Bytes are accepted whole or not at all; accepted bytes leave in order (G5).
@@ -22,7 +25,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <string.h>
 
 enum {
     IOV_MAX_A_WRITE = 64,
@@ -37,8 +39,8 @@ static void took(struct peal_conn *conn, size_t n)
 {
     struct peal_loop *loop = conn->io.loop;
     conn->taken += n;
-    conn->active_ms = conn->progress_ms = pl_loop_now_ms(loop);
-    pl_count(&loop->counters.bytes_taken, n);
+    conn->active_ms = conn->progress_ms = loop->now_ms;
+    loop->bytes_taken += n;
 }
 
 /* After the queue has become longer or shorter. */
@@ -65,6 +67,15 @@ static void took_some(struct peal_conn *conn, size_t n)
         took(conn, n);
         note_level(conn);
     }
+}
+
+/* After bytes were put into the queue: they are written when the callback returns, or in the flush
+ * phase. */
+static void queued(struct peal_conn *conn)
+{
+    conn->flags |= PL_CONN_QUEUED;
+    note_level(conn);
+    pl_conn_flush_soon(conn);
 }
 
 static bool drain_is_due(const struct peal_conn *conn)
@@ -165,32 +176,49 @@ void pl_conn_flush_soon(struct peal_conn *conn)
     }
 }
 
-/* The common case: what one callback gathered, in one chunk, taken whole. False: go the long way.
- */
-static bool flush_only_chunk(struct peal_conn *conn)
+/* The kernel took only a part of what was gathered, or nothing. */
+__attribute__((noinline, cold)) static void sent_in_part(struct peal_conn *conn, ssize_t n)
 {
-    struct peal_loop *loop = conn->io.loop;
-    struct pl_chunk *chunk = pl_outq_only_copy(&conn->output);
-    if (!chunk || !can_write(conn)) {
-        return false;
+    pl_outq_append_gathered(&conn->output, conn->io.loop);
+    conn->flags = PL_CONN_PLAIN | PL_CONN_QUEUED;
+    if (n > 0) {
+        pl_outq_consume(&conn->output, conn->io.loop, (size_t)n);
+        took(conn, (size_t)n);
     }
-    const struct iovec part = {.iov_base = chunk->data + chunk->begin,
-                               .iov_len = chunk->end - chunk->begin};
-    ssize_t n = loop->ops->send(loop->engine, &conn->io, &part, 1, 0);
-    if (n == (ssize_t)part.iov_len) {
-        pl_outq_consume_only(&conn->output, loop);
-        took(conn, part.iov_len);
-        note_level(conn);
-    } else if (n < 0) {
+    note_level(conn);
+    if (n < 0) {
         pl_conn_fail(conn, (int)n, true);
     } else {
-        took_some(conn, (size_t)n);
         blocked(conn);
     }
-    return true;
 }
 
-static void flush_rest(struct peal_conn *conn)
+void pl_conn_send_gathered(struct peal_conn *conn)
+{
+    struct peal_loop *loop = conn->io.loop;
+    struct pl_chunk *chunk = loop->gather;
+    size_t size = chunk->end;
+    loop->part = (struct iovec){.iov_base = chunk->data, .iov_len = size};
+    ssize_t n = loop->ops->send(loop->engine, &conn->io, &loop->part, 1, 0);
+    if (__builtin_expect(n != (ssize_t)size, 0)) {
+        sent_in_part(conn, n);
+        return;
+    }
+    chunk->end = 0;
+    conn->flags = PL_CONN_PLAIN;
+    conn->taken += size;
+    loop->bytes_taken += size;
+}
+
+/* Something else follows what was gathered, or the connection is not plain any more. */
+void pl_conn_queue_gathered(struct peal_conn *conn)
+{
+    pl_outq_append_gathered(&conn->output, conn->io.loop);
+    conn->flags &= ~(uint32_t)PL_CONN_GATHERED;
+    queued(conn);
+}
+
+static void flush_queue(struct peal_conn *conn)
 {
     size_t budget = FLUSH_TURN_BYTES;
     while (can_write(conn) && !pl_outq_is_empty(&conn->output)) {
@@ -218,11 +246,12 @@ static void flush_rest(struct peal_conn *conn)
 
 void pl_conn_flush(struct peal_conn *conn)
 {
-    if (!flush_only_chunk(conn)) {
-        flush_rest(conn);
+    if (pl_conn_has(conn, PL_CONN_GATHERED)) {
+        pl_conn_queue_gathered(conn);
     }
+    flush_queue(conn);
     if (can_write(conn) && pl_outq_is_empty(&conn->output)) {
-        conn->flags &= ~(uint32_t)PL_CONN_WATCHED;
+        conn->flags &= ~(uint32_t)(PL_CONN_WATCHED | PL_CONN_QUEUED);
         pl_conn_output_empty(conn);
     }
     if (drain_is_due(conn)) {
@@ -267,6 +296,9 @@ void peal_conn_want_drain(struct peal_conn *conn)
 {
     pl_loop_check(conn->io.loop, "peal_conn_want_drain");
     conn->flags |= PL_CONN_DRAIN_WANTED;
+    if (pl_conn_has(conn, PL_CONN_GATHERED)) {
+        pl_conn_queue_gathered(conn);
+    }
     if (drain_is_due(conn)) {
         flush_later(conn);
     }
@@ -274,7 +306,14 @@ void peal_conn_want_drain(struct peal_conn *conn)
 
 /* ---- accepting bytes from the program, on the loop's thread */
 
-static bool output_has_ended(const struct peal_conn *conn)
+/* Whether its own callback is running, and nothing but the gather chunk has output of it. */
+static inline bool is_gathering(const struct peal_conn *conn)
+{
+    return (conn->flags | PL_CONN_GATHERED) ==
+           (PL_CONN_PLAIN | PL_CONN_IN_CALLBACK | PL_CONN_GATHERED);
+}
+
+static inline bool output_has_ended(const struct peal_conn *conn)
 {
     return (atomic_load_explicit(&conn->remote, memory_order_relaxed) & PL_REMOTE_ENDED) != 0;
 }
@@ -286,19 +325,28 @@ static bool is_over_cap(const struct peal_conn *conn, size_t size)
     return size > cap || pending > cap - size;
 }
 
-static ssize_t refuse_over_cap(struct peal_conn *conn)
+/* 0, or why size bytes more cannot be accepted. What was gathered is in the queue afterwards. */
+static int may_accept(struct peal_conn *conn, size_t size)
 {
-    if (!conn->limits->values.output_cap_refuses) {
-        pl_conn_break(conn, PEAL_CAUSE_OUTPUT_CAP, -ENOBUFS);
+    if (output_has_ended(conn)) {
+        return -EPIPE;
     }
-    return -ENOBUFS;
+    if (pl_conn_has(conn, PL_CONN_GATHERED)) {
+        pl_conn_queue_gathered(conn);
+    }
+    if (size > 0 && __builtin_expect(is_over_cap(conn, size), 0)) {
+        if (!conn->limits->values.output_cap_refuses) {
+            pl_conn_break(conn, PEAL_CAUSE_OUTPUT_CAP, -ENOBUFS);
+        }
+        return -ENOBUFS;
+    }
+    return 0;
 }
 
 static void accepted(struct peal_conn *conn, size_t size)
 {
     conn->accepted += size;
-    note_level(conn);
-    pl_conn_flush_soon(conn);
+    queued(conn);
 }
 
 /* Writes what has gathered and the parts in one call. Returns how many bytes of the parts the
@@ -331,14 +379,9 @@ static ssize_t write_direct(struct peal_conn *conn, const struct iovec *parts, i
 
 ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int count, size_t size)
 {
-    if (output_has_ended(conn)) {
-        return -EPIPE;
-    }
-    if (size == 0) {
-        return 0;
-    }
-    if (__builtin_expect(is_over_cap(conn, size), 0)) {
-        return refuse_over_cap(conn);
+    int refused = may_accept(conn, size);
+    if (refused != 0 || size == 0) {
+        return refused;
     }
     size_t sent = 0;
     if (size >= DIRECT_BYTES && count <= DIRECT_PARTS_MAX && !pl_conn_has(conn, PL_CONN_BLOCKED)) {
@@ -349,15 +392,6 @@ ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int cou
         sent = (size_t)n;
         if (sent == size) {
             note_level(conn);
-            return (ssize_t)size;
-        }
-    }
-    if (count == 1 && sent == 0) {
-        if (!conn->output.head) {
-            pl_outq_lend_chunk(&conn->output, conn->io.loop, size);
-        }
-        if (pl_outq_append_small(&conn->output, parts[0].iov_base, size)) {
-            accepted(conn, size);
             return (ssize_t)size;
         }
     }
@@ -376,14 +410,9 @@ ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int cou
 ssize_t pl_conn_queue_blob(struct peal_conn *conn, struct peal_blob *blob)
 {
     size_t size = peal_blob_size(blob);
-    if (output_has_ended(conn)) {
-        return -EPIPE;
-    }
-    if (size == 0) {
-        return 0;
-    }
-    if (is_over_cap(conn, size)) {
-        return refuse_over_cap(conn);
+    int refused = may_accept(conn, size);
+    if (refused != 0 || size == 0) {
+        return refused;
     }
     int result = pl_outq_append_blob(&conn->output, blob, 0);
     if (result < 0) {
@@ -408,13 +437,37 @@ static ssize_t send_parts(struct peal_conn *conn, const struct iovec *parts, int
                                           : pl_conn_remote_send(conn, parts, count, size);
 }
 
-ssize_t peal_conn_send(struct peal_conn *conn, const void *data, size_t size)
+/* Any send that is not as peal_conn_send has them mostly. */
+__attribute__((noinline)) static ssize_t send_otherwise(struct peal_conn *conn, const void *data,
+                                                        size_t size)
 {
     if ((!data && size > 0) || size > SSIZE_MAX) {
         return -EINVAL;
     }
     struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
     return send_parts(conn, &part, 1, size);
+}
+
+/* The straight way: a plain connection's own callback sends a small piece, the first or after
+ * others like it. It goes to the loop's gather chunk, and the queue is not touched. */
+ssize_t peal_conn_send(struct peal_conn *conn, const void *data, size_t size)
+{
+    struct peal_loop *loop = conn->io.loop;
+    if (__builtin_expect(!pl_loop_is_mine(loop) || !is_gathering(conn) || output_has_ended(conn) ||
+                             size - 1 >= DIRECT_BYTES - 1 || !data || !pl_gather_ready(loop),
+                         0)) {
+        return send_otherwise(conn, data, size);
+    }
+    struct pl_chunk *chunk = loop->gather;
+    size_t end = chunk->end + size;
+    if (__builtin_expect(end > conn->limits->gather_bytes_max, 0)) {
+        return send_otherwise(conn, data, size);
+    }
+    memcpy(chunk->data + chunk->end, data, size);
+    chunk->end = end;
+    conn->flags |= PL_CONN_GATHERED;
+    conn->accepted += size;
+    return (ssize_t)size;
 }
 
 ssize_t peal_conn_sendv(struct peal_conn *conn, const struct iovec *parts, int count)
@@ -473,6 +526,9 @@ ssize_t peal_conn_send_file(struct peal_conn *conn, int fd, off_t offset, size_t
     if (own < 0) {
         return own;
     }
+    if (pl_conn_has(conn, PL_CONN_GATHERED)) {
+        pl_conn_queue_gathered(conn);
+    }
     int result = pl_outq_append_file(&conn->output, own, offset, size);
     if (result < 0) {
         sys_close(own);
@@ -485,5 +541,6 @@ ssize_t peal_conn_send_file(struct peal_conn *conn, int fd, off_t offset, size_t
 size_t peal_conn_output_bytes(const struct peal_conn *conn)
 {
     pl_loop_check(conn->io.loop, "peal_conn_output_bytes");
-    return conn->output.bytes;
+    return conn->output.bytes +
+           (pl_conn_has(conn, PL_CONN_GATHERED) ? conn->io.loop->gather->end : 0);
 }

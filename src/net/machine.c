@@ -113,6 +113,8 @@ void pl_conn_move(struct peal_conn *conn, enum pl_event event)
     if (moves[move].to == PEAL_CONN_CLOSED) {
         conn->ended_in = (uint8_t)from;
     }
+    conn->flags &= ~(uint32_t)PL_CONN_IS_OPEN;
+    conn->flags |= moves[move].to == PEAL_CONN_OPEN ? PL_CONN_IS_OPEN : 0u;
     atomic_store_explicit(&conn->state, moves[move].to, memory_order_release);
 }
 

@@ -25,13 +25,12 @@
 #include <string.h>
 
 enum {
-    CHUNK_BYTES = 16 * 1024,     /* with its header */
     CHUNK_BIG_BYTES = 64 * 1024, /* with its header */
     SPARES_MAX = 64
 };
 
 #define CHUNK_HEADER   offsetof(struct pl_chunk, data)
-#define CHUNK_ROOM     (CHUNK_BYTES - CHUNK_HEADER)
+#define CHUNK_ROOM     (PL_CHUNK_BYTES - CHUNK_HEADER)
 #define CHUNK_BIG_ROOM (CHUNK_BIG_BYTES - CHUNK_HEADER)
 
 struct pl_chunk_cache {
@@ -39,21 +38,25 @@ struct pl_chunk_cache {
     unsigned count;
 };
 
-static void cache_free(struct pl_chunk_cache *cache)
+static void chunks_free(struct peal_loop *loop)
 {
-    while (cache->spares) {
+    struct pl_chunk_cache *cache = loop->chunks;
+    sys_free(loop->gather);
+    loop->gather = NULL;
+    while (cache && cache->spares) {
         struct pl_chunk *chunk = cache->spares;
         cache->spares = chunk->next;
         sys_free(chunk);
     }
     sys_free(cache);
+    loop->chunks = NULL;
 }
 
 static struct pl_chunk *chunk_new(struct peal_loop *loop, size_t room_wanted)
 {
     if (!loop->chunks) { /* here, not where chunks come back: no close allocates (G9) */
         loop->chunks = sys_calloc(1, sizeof *loop->chunks); /* without it, spares are not kept */
-        loop->chunks_free = cache_free;
+        loop->chunks_free = chunks_free;
     }
     struct pl_chunk_cache *cache = loop->chunks;
     struct pl_chunk *chunk;
@@ -63,7 +66,7 @@ static struct pl_chunk *chunk_new(struct peal_loop *loop, size_t room_wanted)
         cache->spares = chunk->next;
         cache->count--;
     } else {
-        chunk = sys_malloc(big ? CHUNK_BIG_BYTES : CHUNK_BYTES);
+        chunk = sys_malloc(big ? CHUNK_BIG_BYTES : PL_CHUNK_BYTES);
         if (!chunk) {
             return NULL;
         }
@@ -111,25 +114,21 @@ static void link_tail(struct pl_outq *queue, struct pl_chunk *chunk)
     queue->tail = chunk;
 }
 
-void pl_outq_lend_chunk(struct pl_outq *queue, struct peal_loop *loop, size_t size)
+bool pl_gather_new(struct peal_loop *loop)
 {
-    struct pl_chunk_cache *cache = loop->chunks;
-    if (!queue->head && size <= CHUNK_ROOM && cache && cache->spares) {
-        struct pl_chunk *chunk = cache->spares;
-        cache->spares = chunk->next;
-        cache->count--;
-        chunk->next = NULL;
-        chunk->begin = chunk->end = 0;
-        queue->head = queue->tail = chunk;
+    if (atomic_load_explicit(&loop->life, memory_order_relaxed) == PL_LOOP_ALIVE) {
+        loop->gather = chunk_new(loop, 0);
     }
+    return loop->gather != NULL;
 }
 
-void pl_outq_consume_only(struct pl_outq *queue, struct peal_loop *loop)
+void pl_outq_append_gathered(struct pl_outq *queue, struct peal_loop *loop)
 {
-    struct pl_chunk *chunk = queue->head;
-    queue->head = queue->tail = NULL;
-    queue->bytes = 0;
-    chunk_recycle(loop, chunk);
+    struct pl_chunk *chunk = loop->gather;
+    pl_assert(chunk && chunk->begin == 0 && chunk->end > 0);
+    loop->gather = NULL;
+    link_tail(queue, chunk);
+    queue->bytes += chunk->end;
 }
 
 /* Chunks with room for size bytes, as a chain, or NULL. */

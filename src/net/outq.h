@@ -5,10 +5,10 @@
 
 #include <peal/blob.h>
 
-#include <string.h>
-#include <sys/uio.h>
+#include "loop/loop.h"
 
-struct peal_loop;
+/* Copy chunks are of this size, with their header; larger pieces get larger ones. */
+enum { PL_CHUNK_BYTES = 16 * 1024 };
 
 enum pl_chunk_kind { PL_CHUNK_COPY, PL_CHUNK_BLOB, PL_CHUNK_FILE };
 
@@ -28,6 +28,9 @@ struct pl_chunk {
     };
 };
 
+/* The room of a loop's gather chunk. */
+#define PL_GATHER_BYTES_MAX (PL_CHUNK_BYTES - offsetof(struct pl_chunk, data))
+
 struct pl_outq {
     struct pl_chunk *head, *tail;
     size_t bytes;      /* all that is queued */
@@ -39,34 +42,18 @@ static inline bool pl_outq_is_empty(const struct pl_outq *queue)
     return queue->head == NULL;
 }
 
-/* A message that fits: into the room of the tail chunk, without a call. False: use pl_outq_append.
+/* The gather chunk (loop->gather) takes what a callback sends until it returns; then it is written,
+ * and empty again. Only what the kernel did not take makes it a part of a queue, and the loop gets
+ * another. pl_gather_ready makes sure that there is one; false: no memory, send through the queue.
  */
-static inline bool pl_outq_append_small(struct pl_outq *queue, const void *data, size_t size)
+bool pl_gather_new(struct peal_loop *loop) __attribute__((cold));
+static inline bool pl_gather_ready(struct peal_loop *loop)
 {
-    struct pl_chunk *tail = queue->tail;
-    if (!tail || tail->kind != PL_CHUNK_COPY || size > tail->capacity - tail->end) {
-        return false;
-    }
-    memcpy(tail->data + tail->end, data, size);
-    tail->end += size;
-    queue->bytes += size;
-    return true;
+    return __builtin_expect(loop->gather != NULL, 1) || pl_gather_new(loop);
 }
 
-/* The chunk, if the queue is just one of copied bytes: what a message that is sent at once meets.
- */
-static inline struct pl_chunk *pl_outq_only_copy(const struct pl_outq *queue)
-{
-    struct pl_chunk *head = queue->head;
-    return head && head == queue->tail && head->kind == PL_CHUNK_COPY ? head : NULL;
-}
-
-/* Gives an empty queue a spare chunk of the loop's, if there is one and size bytes fit into it. The
- * caller puts them there: no chunk stays empty. */
-void pl_outq_lend_chunk(struct pl_outq *queue, struct peal_loop *loop, size_t size);
-
-/* Drops the only chunk: the kernel took all of it. */
-void pl_outq_consume_only(struct pl_outq *queue, struct peal_loop *loop);
+/* Moves what was gathered to the end of the queue. */
+void pl_outq_append_gathered(struct pl_outq *queue, struct peal_loop *loop);
 
 /* Each is all or nothing: 0, or -ENOMEM with the queue as it was. The loop lends spare chunks; its
  * thread. */

@@ -46,6 +46,13 @@ void sys_set_fault_hook(sys_fault_fn hook, void *user)
     atomic_store(&fault_hook, hook);
 }
 
+/* The calls that each message makes ask with this first, so that they need not keep their arguments
+ * beyond the hook. */
+static inline bool has_fault_hook(void)
+{
+    return __builtin_expect(atomic_load_explicit(&fault_hook, memory_order_relaxed) != NULL, 0);
+}
+
 static inline int fault(char kind, const char *name)
 {
     sys_fault_fn hook = atomic_load_explicit(&fault_hook, memory_order_acquire);
@@ -321,16 +328,30 @@ int sys_getpeername(int fd, struct sockaddr *ret_address, socklen_t *inout_size)
     return checked(getpeername(fd, ret_address, inout_size));
 }
 
-ssize_t sys_recv(int fd, void *data, size_t size, int flags)
+__attribute__((noinline, cold)) static ssize_t recv_unless_fault(int fd, void *data, size_t size,
+                                                                 int flags)
 {
     FAULT("recv");
     return checked_size(recv(fd, data, size, flags));
 }
 
-ssize_t sys_send(int fd, const void *data, size_t size, int flags)
+ssize_t sys_recv(int fd, void *data, size_t size, int flags)
+{
+    return has_fault_hook() ? recv_unless_fault(fd, data, size, flags)
+                            : checked_size(recv(fd, data, size, flags));
+}
+
+__attribute__((noinline, cold)) static ssize_t send_unless_fault(int fd, const void *data,
+                                                                 size_t size, int flags)
 {
     FAULT("send");
     return checked_size(send(fd, data, size, flags));
+}
+
+ssize_t sys_send(int fd, const void *data, size_t size, int flags)
+{
+    return has_fault_hook() ? send_unless_fault(fd, data, size, flags)
+                            : checked_size(send(fd, data, size, flags));
 }
 
 ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flags)

@@ -169,13 +169,27 @@ static void small_pieces_share_a_chunk(void **state)
     }
     assert_ptr_equal(queue.head, queue.tail);
     assert_int_equal(queue.bytes, 1600);
-    assert_true(pl_outq_append_small(&queue, "ij", 2));
-    assert_ptr_equal(pl_outq_only_copy(&queue), queue.head);
-    pl_outq_consume_only(&queue, loop);
-    assert_int_equal(queue.bytes, 0);
-    assert_true(pl_outq_is_empty(&queue));
-    assert_false(pl_outq_append_small(&queue, "ij", 2));
-    assert_null(pl_outq_only_copy(&queue));
+}
+
+/* What was gathered goes behind what is queued, and takes more of the small pieces that follow. */
+static void gathered_bytes_join_the_queue(void **state)
+{
+    struct iovec part = {(char[]){"abcdefgh"}, 8};
+    (void)state;
+    assert_true(pl_gather_ready(loop));
+    struct pl_chunk *gather = loop->gather;
+    memcpy(gather->data, "ijkl", 4);
+    gather->end = 4;
+    assert_int_equal(pl_outq_append(&queue, loop, &part, 1, 8, 0), 0);
+    pl_outq_append_gathered(&queue, loop);
+    assert_ptr_equal(queue.tail, gather);
+    assert_null(loop->gather);
+    assert_int_equal(queue.bytes, 12);
+    assert_int_equal(pl_outq_append(&queue, loop, &part, 1, 8, 0), 0);
+    assert_ptr_equal(queue.tail, gather);
+    assert_memory_equal(gather->data, "ijklabcdefgh", 12);
+    assert_true(pl_gather_ready(loop));
+    assert_int_equal(loop->gather->end, 0);
 }
 
 static unsigned releases;
@@ -289,7 +303,7 @@ static void without_memory_nothing_changes(void **state)
     assert_int_equal(pl_outq_append_file(&queue, 0, 0, 5), -ENOMEM);
     assert_null(pl_chunk_copy(&part, 1, 5));
     assert_null(pl_chunk_blob(blob, 0));
-    pl_outq_lend_chunk(&queue, loop, 5);
+    assert_false(pl_gather_ready(loop));
     faults_stop();
     assert_int_equal(queue.bytes, before);
     check_sums();
@@ -303,6 +317,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(keeps_the_stream_whole),
         TEST(small_pieces_share_a_chunk),
+        TEST(gathered_bytes_join_the_queue),
         TEST(a_blob_goes_when_its_last_byte_does),
         TEST(clear_releases_everything),
         TEST(gather_stops_at_a_file),
