@@ -3,8 +3,9 @@
 # Installs from Debian's packages what is missing for a purpose, and is silent when nothing is.
 #
 #   scripts/setup.sh build | test | long     (each includes the ones before it)
+#   scripts/setup.sh bench                   (includes build)
 #
-# What only makes tests say "skipped" when it is not there is wanted, not needed: if it cannot be
+# What only makes tests say "skipped" when it is not there, and what a benchmark can do without, is wanted, not needed: if it cannot be
 # installed, that is said in one line and everything goes on.
 #
 # What is there is found by looking for one file or command of each package, because asking the
@@ -14,9 +15,9 @@ set -u
 
 purpose=${1:-build}
 case $purpose in
-build | test | long) ;;
+build | test | long | bench) ;;
 *)
-    echo "setup: '$purpose' is none of build, test, long." >&2
+    echo "setup: '$purpose' is none of build, test, long, bench." >&2
     exit 2
     ;;
 esac
@@ -61,7 +62,7 @@ need ninja-build ninja
 need pkg-config pkg-config
 need python3 python3
 
-if [[ $purpose != build ]]; then
+if [[ $purpose == test || $purpose == long ]]; then
     need libcmocka-dev /usr/include/cmocka.h /usr/local/include/cmocka.h
     need g++ g++
     need clang clang
@@ -84,6 +85,18 @@ if [[ $purpose == long ]]; then
     need libclang-rt-14-dev /usr/lib/llvm-*/lib/clang/*/lib/linux /usr/lib/clang/*/lib/linux
 fi
 
+if [[ $purpose == bench ]]; then
+    want g++ g++
+    want libuv1-dev /usr/include/uv.h
+    want libevent-dev /usr/include/event2/event.h
+    want libev-dev /usr/include/ev.h
+    want libasio-dev /usr/include/asio.hpp
+    want liburing-dev /usr/include/liburing.h
+    want gnuplot-nox gnuplot
+    want valgrind valgrind
+    want strace strace
+fi
+
 missing=("${needed[@]}" "${wanted[@]}")
 if ((${#missing[@]} == 0)); then
     exit 0
@@ -94,7 +107,7 @@ give_up()
 {
     local command="sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
     if ((${#needed[@]} == 0)); then
-        echo "setup: without ${wanted[*]} some tests are skipped ($1). To have them: $command" >&2
+        echo "setup: without ${wanted[*]} some things are skipped ($1). To have them: $command" >&2
         exit 0
     fi
     printf '%s\n' "Some packages are missing, and $1. Type:" "    $command" >&2
