@@ -54,19 +54,19 @@ struct bench_args {
 /* Sent by source, and by broadcast from its beginning. Filled by bench_begin. */
 static unsigned char bench_piece[BENCH_PIECE_BYTES];
 
-static inline void bench_die(const char *what, int error)
+__attribute__((noreturn)) static inline void bench_die(const char *what, int error)
 {
     fprintf(stderr, "%s: %s\n", what, strerror(error < 0 ? -error : error));
     exit(1);
 }
 
-static inline void bench_cannot(const char *sentence)
+__attribute__((noreturn)) static inline void bench_cannot(const char *sentence)
 {
     fprintf(stderr, "%s\n", sentence);
     exit(3);
 }
 
-static inline void bench_usage(const char *program)
+__attribute__((noreturn)) static inline void bench_usage(const char *program)
 {
     fprintf(stderr,
             "usage: %s echo|frames|sink|source|broadcast PORT [LOOPS]\n"
