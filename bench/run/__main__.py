@@ -19,6 +19,7 @@ import plots
 import processes
 import report
 
+PART = "bench.part.json"
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -131,6 +132,8 @@ def measure(options, programs, cores):
                                     "allowed here (ulimit -Hn)")
         else:
             results["cells"].append(cell.measure(case, plan, programs, cores, progress))
+            # What has been measured survives an interruption.
+            save(results, options.out, PART)
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     if not options.no_micro:
@@ -140,9 +143,9 @@ def measure(options, programs, cores):
     return results
 
 
-def save(results, folder):
+def save(results, folder, name="bench.json"):
     os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, "bench.json")
+    path = os.path.join(folder, name)
     with open(path + ".new", "w", encoding="utf-8") as file:
         json.dump(results, file, indent=1)
         file.write("\n")
@@ -181,6 +184,8 @@ def run(words):
             os.sched_setaffinity(0, {cores.load})
         results = measure(options, programs, cores)
         print(f"Results: {save(results, options.out)}")
+        if results["cells"]:
+            os.remove(os.path.join(options.out, PART))
     text = report.text(results)
     print(text, end="")
     os.makedirs(options.out, exist_ok=True)

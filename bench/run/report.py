@@ -180,14 +180,18 @@ def target_sentences(view):
 
 
 def ahead_sentences(view, kind):
-    """Every figure in which somebody of this kind is ahead of Peal's better engine."""
+    """Who of this kind is ahead of Peal's better engine, in which case and by which figures."""
+    grouped = {}
     for one in view.ahead(kind):
-        row = view.row(one["case"])
-        waits = row.bottlenecks()[one["peer"]]
-        unsure = "" if one["sure"] else ", unsure"
-        held = " (here the load set the pace)" if waits == "load" and one["figure"] != "CPU" else ""
-        yield (f"{case_title(one['case'])}, {one['figure']}: {title_of(one['peer'])} ahead of "
-               f"{title_of(one['peal'])} by {one['behind']:.0%}{unsure}{held}")
+        grouped.setdefault((one["case"], one["peer"], one["peal"]), []).append(one)
+    for (case, peer, peal), found in grouped.items():
+        figures = [f"{one['figure']} by {one['behind']:.0%}" + ("" if one["sure"] else " (unsure)")
+                   for one in found]
+        paced = view.row(case).bottlenecks()[peer] == "load"
+        paced = paced and any(one["figure"] != "CPU" for one in found)
+        held = "; the load set the pace" if paced else ""
+        yield (f"{case_title(case)}: {title_of(peer)} ahead of {title_of(peal)} in "
+               f"{', '.join(figures)}{held}")
 
 
 def growth_sentences(view):
