@@ -76,7 +76,16 @@ static inline void peal_buf_consume(struct peal_buf *buf, size_t size)
 }
 
 /* Forgets all bytes; own storage is kept for the next ones. */
-PEAL_API void peal_buf_clear(struct peal_buf *buf);
+PEAL_API void peal_buf_clear_storage(struct peal_buf *buf); /* peal_buf_clear, if there is any */
+static inline void peal_buf_clear(struct peal_buf *buf)
+{
+    if (__builtin_expect(buf->storage != NULL, 0)) {
+        peal_buf_clear_storage(buf);
+        return;
+    }
+    buf->begin = NULL;
+    buf->size = 0;
+}
 
 /* ---- finding: the offset of the first match from the first unread byte, or -1. The _from forms
  * begin to look at the offset at; the offset that they return counts from the first unread byte,

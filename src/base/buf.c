@@ -106,9 +106,10 @@ void peal_buf_misuse_consume(size_t size, size_t asked)
     pl_misuse("peal_buf_consume: %zu bytes were asked for and only %zu are there", asked, size);
 }
 
-void peal_buf_clear(struct peal_buf *buf)
+void peal_buf_clear_storage(struct peal_buf *buf)
 {
     check(buf);
+    pl_assert(buf->storage);
     buf->size = 0;
     buf->begin = buf->storage;
     if (buf->capacity > FRONT_ROOM) {

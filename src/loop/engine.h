@@ -122,6 +122,12 @@ struct pl_engine_ops {
     ssize_t (*send)(struct pl_engine *engine, struct pl_io *io, const struct iovec *iov,
                     int iov_count, int flags);
 
+    /* The straight way of a message: one piece, tried once. Returns the bytes taken; when that is
+     * not all of them, or negative, tried must be called with it before anything else, and returns
+     * what send would have (E3). An engine that has nothing simpler than send leaves both NULL. */
+    ssize_t (*try_send)(struct pl_io *io, const void *data, size_t size);
+    ssize_t (*tried)(struct pl_engine *engine, struct pl_io *io, ssize_t n, size_t size);
+
     /* As send, from a file. *ret_file_error: true when the negative result is the file's (EIO, a
      * file cut short gives -ENODATA), false when it is the socket's. Not for every pair of fds:
      * -EOPNOTSUPP, then read and send. */

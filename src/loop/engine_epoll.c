@@ -119,9 +119,8 @@ __attribute__((noinline)) static void received_none(struct pl_engine *engine, st
     io->handler->on_recv(io, NULL, n);
 }
 
-static inline void receive(struct pl_engine *engine, struct pl_io *io)
+static inline void receive(struct pl_engine *engine, struct pl_io *io, char *scratch)
 {
-    char *scratch = engine->loop->scratch;
     ssize_t n = sys_recv(io->fd, scratch, PL_SCRATCH_BYTES, 0);
     if (__builtin_expect(n > 0, 1)) {
         io->handler->on_recv(io, scratch, n);
@@ -161,7 +160,7 @@ static void dispatch_stream(struct pl_engine *engine, struct pl_io *io, uint32_t
     }
     if (io->flags & PL_IO_RECV) {
         if (events & EPOLLIN || fault) {
-            receive(engine, io);
+            receive(engine, io, engine->loop->scratch);
         }
     } else if (fault) {
         fault_while_paused(engine, io, events);
@@ -245,6 +244,11 @@ __attribute__((noinline)) static ssize_t send_parts(struct pl_engine *engine, st
         n = sys_sendmsg(io->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
     return wrote(engine, io, n, size_of(iov, iov_count));
+}
+
+static ssize_t try_send(struct pl_io *io, const void *data, size_t size)
+{
+    return sys_send(io->fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 static ssize_t send_some(struct pl_engine *engine, struct pl_io *io, const struct iovec *iov,
@@ -518,11 +522,12 @@ static int wait_events(struct pl_engine *engine, int64_t timeout_ns)
         return count == -EINTR ? 0 : count;
     }
     int told = engine->decided_count > 0 ? tell_decided(engine) : 0;
+    char *scratch = engine->loop->scratch;
     const struct epoll_event *end = engine->events + count;
     for (const struct epoll_event *event = engine->events; event < end; event++) {
         struct pl_io *io = event->data.ptr;
         if (__builtin_expect(event->events == EPOLLIN && is_only_reading(io), 1)) {
-            receive(engine, io); /* nothing to align: what the handler calls, does it */
+            receive(engine, io, scratch); /* nothing to align: what the handler calls, does it */
         } else {
             dispatch(engine, io, event->events);
         }
@@ -592,6 +597,8 @@ const struct pl_engine_ops pl_engine_epoll = {
     .recv_stop = recv_stop,
     .recv_rest = recv_rest,
     .send = send_some,
+    .try_send = try_send,
+    .tried = wrote,
     .send_file = send_file,
     .accept_start = accept_start,
     .accept_stop = accept_stop,

@@ -85,6 +85,14 @@ static void set_clock(struct peal_loop *loop, uint64_t now_ns)
     loop->now_ms = now_ns / 1000000u;
 }
 
+/* For an engine that has no try_send. */
+static ssize_t try_by_send(struct pl_io *io, const void *data, size_t size)
+{
+    struct peal_loop *loop = io->loop;
+    loop->part = (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+    return loop->ops->send(loop->engine, io, &loop->part, 1, 0);
+}
+
 static void init_fields(struct peal_loop *loop, const char *name)
 {
     pl_list_init(&loop->flush_jobs);
@@ -93,6 +101,7 @@ static void init_fields(struct peal_loop *loop, const char *name)
     pl_task_queue_init(&loop->tasks);
     atomic_init(&loop->references, 1);
     loop->thread_mark = &pl_thread_mark;
+    loop->try_send = loop->ops->try_send ? loop->ops->try_send : try_by_send;
     set_clock(loop, sys_monotonic_ns());
     pl_wheel_init(&loop->wheel, pl_loop_now_ms(loop));
     strncpy(loop->name, name ? name : "loop", sizeof loop->name - 1);

@@ -71,6 +71,7 @@ struct peal_loop {
     const char *thread_mark;              /* &pl_thread_mark of the loop's thread */
     uint64_t now_ms;                      /* of now_ns: what timers and activity stamps are in */
     uint64_t bytes_received, bytes_taken; /* counters, published when the turn ends */
+    ssize_t (*try_send)(struct pl_io *io, const void *data, size_t size); /* as the engine has it */
     struct pl_chunk *gather; /* what the callback that is running sends (src/net/outq.h); or NULL */
     struct peal_buf view;    /* what that callback is shown; between callbacks empty */
     struct iovec part;       /* for a send of one piece: not on the stack, where its address would

@@ -95,7 +95,8 @@ int pl_conn_open(struct peal_conn *conn, struct peal_loop *loop, const struct pe
     conn->flags = PL_CONN_ATTACHED | PL_CONN_RECV_ON | PL_CONN_OPENED;
     conn->opened_ns = loop->now_ns;
     conn->active_ms = conn->progress_ms = pl_loop_now_ms(loop);
-    atomic_init(&conn->output_cap, limits->values.output_bytes_max);
+    pl_gather_init(loop);
+    pl_conn_note_limits(conn);
     pl_conn_timer_init(conn);
     atomic_fetch_add_explicit(&loop->connections, 1, memory_order_relaxed);
     pl_count(&loop->counters.opened, 1);
@@ -114,19 +115,17 @@ int pl_conn_open(struct peal_conn *conn, struct peal_loop *loop, const struct pe
 void pl_conn_enter(struct peal_conn *conn)
 {
     pl_assert(!pl_conn_has(conn, PL_CONN_IN_CALLBACK));
-    conn->flags |= PL_CONN_IN_CALLBACK;
+    conn->flags =
+        conn->flags == PL_CONN_PLAIN ? PL_CONN_CALLING : conn->flags | PL_CONN_IN_CALLBACK;
 }
 
 void pl_conn_leave(struct peal_conn *conn)
 {
-    if (conn->flags == (PL_CONN_PLAIN | PL_CONN_IN_CALLBACK | PL_CONN_GATHERED)) {
+    if (pl_conn_leave_plain(conn, conn->io.loop)) {
         conn->active_ms = conn->io.loop->now_ms;
-        pl_conn_send_gathered(conn);
         return;
     }
-    if (pl_conn_has(conn, PL_CONN_GATHERED)) {
-        pl_conn_queue_gathered(conn);
-    }
+    pl_conn_stop_gathering(conn);
     conn->flags &= ~(uint32_t)PL_CONN_IN_CALLBACK;
     if (pl_conn_has(conn, PL_CONN_FLUSH_DUE)) {
         conn->flags &= ~(uint32_t)PL_CONN_FLUSH_DUE;

@@ -28,7 +28,6 @@ struct pl_conn_owner {
  * only. */
 struct pl_limits {
     unsigned references;
-    size_t gather_bytes_max; /* as much may be gathered without a look at marks and cap */
     struct peal_conn_limits values;
 };
 int pl_limits_check(const struct peal_conn_limits *limits); /* 0 or -EINVAL */
@@ -59,14 +58,18 @@ enum pl_conn_flag {
     PL_CONN_IS_OPEN = 1 << 18,   /* the state is OPEN: kept by machine.c */
     PL_CONN_INPUT = 1 << 19,     /* input is not NULL: kept by conn_input.c */
     PL_CONN_QUEUED = 1 << 20,    /* output may hold something: kept by conn_output.c */
-    PL_CONN_GATHERED = 1 << 21,  /* what its callback has sent is in the loop's gather chunk */
+    PL_CONN_ROOMY = 1 << 21,     /* its marks and its cap are above what can be gathered */
+    PL_CONN_GATHERING = 1 << 22, /* what its callback sends may gather in the loop's chunk */
 };
 
 /* The flags of a connection that is open and has nothing out of the ordinary about it: reading,
  * nothing kept of the input, no output pending, no end in sight, no callback running. The straight
  * way of a message compares with this, once before its callback and once after it. */
 #define PL_CONN_PLAIN                                                                              \
-    ((uint32_t)(PL_CONN_RECV_ON | PL_CONN_OPENED | PL_CONN_ATTACHED | PL_CONN_IS_OPEN))
+    ((uint32_t)(PL_CONN_RECV_ON | PL_CONN_OPENED | PL_CONN_ATTACHED | PL_CONN_IS_OPEN |            \
+                PL_CONN_ROOMY))
+/* The same while its callback is running, and all that it has sent is in the gather chunk. */
+#define PL_CONN_CALLING (PL_CONN_PLAIN | PL_CONN_IN_CALLBACK | PL_CONN_GATHERING)
 
 /* Bits of peal_conn.remote above the count of bytes that other threads have had accepted and that
  * have not arrived. */
@@ -180,8 +183,9 @@ void pl_conn_flush_soon(
 void pl_conn_flush(struct peal_conn *conn); /* flush, then on_drain if due; top level */
 void pl_conn_enter(struct peal_conn *conn); /* around each callback of the program */
 void pl_conn_leave(struct peal_conn *conn);
-void pl_conn_send_gathered(struct peal_conn *conn);  /* flags: PLAIN, IN_CALLBACK and GATHERED */
-void pl_conn_queue_gathered(struct peal_conn *conn); /* flags: GATHERED */
+void pl_conn_sent_in_part(struct peal_conn *conn, ssize_t n); /* of what was gathered */
+void pl_conn_stop_gathering(struct peal_conn *conn); /* what was gathered goes to the queue */
+void pl_conn_note_limits(struct peal_conn *conn);    /* after conn->limits has changed */
 ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int count,
                       size_t size); /* loop's thread */
 ssize_t pl_conn_queue_blob(struct peal_conn *conn, struct peal_blob *blob);
@@ -198,5 +202,28 @@ void pl_conn_release(struct peal_conn *conn);
 void pl_conn_closed_refs(
     struct peal_conn *conn); /* reap: drops the loop's reference, notes who holds on */
 size_t pl_refs_held_by_server(uint32_t server_number);
+
+/* The end of a callback on the straight way: writes what was gathered, if the connection is still
+ * plain. False: it is not, nothing was done (pl_conn_leave). */
+static inline bool pl_conn_leave_plain(struct peal_conn *conn, struct peal_loop *loop)
+{
+    if (__builtin_expect(conn->flags != PL_CONN_CALLING, 0)) {
+        return false;
+    }
+    conn->flags = PL_CONN_PLAIN;
+    struct pl_chunk *chunk = loop->gather;
+    if (chunk->end > 0) {
+        ssize_t n = loop->try_send(&conn->io, chunk->data, chunk->end);
+        chunk = loop->gather; /* the same: not kept over the call, which would cost more */
+        if (__builtin_expect(n != (ssize_t)chunk->end, 0)) {
+            pl_conn_sent_in_part(conn, n);
+            return true;
+        }
+        chunk->end = 0;
+        conn->taken += (size_t)n;
+        loop->bytes_taken += (size_t)n;
+    }
+    return true;
+}
 
 #endif

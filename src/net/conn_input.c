@@ -68,6 +68,11 @@ static void put_away(struct peal_conn *conn, struct peal_buf *input, struct peal
     peal_buf_init(view);
 }
 
+__attribute__((noinline)) static void put_view_away(struct peal_conn *conn)
+{
+    put_away(conn, &conn->io.loop->view, &conn->io.loop->view);
+}
+
 static void deliver(struct peal_conn *conn, const void *data, size_t size)
 {
     struct peal_buf *view = &conn->io.loop->view, *input = view;
@@ -140,16 +145,13 @@ void pl_conn_on_recv(struct pl_io *io, const void *data, ssize_t n)
     loop->bytes_received += (size_t)n;
     loop->view.begin = data; /* all of it is zero between callbacks */
     loop->view.size = (size_t)n;
-    conn->flags = PL_CONN_PLAIN | PL_CONN_IN_CALLBACK;
+    conn->flags = PL_CONN_CALLING;
     conn->ops->on_data(conn, &loop->view, conn->user);
-    if (__builtin_expect(conn->flags == (PL_CONN_PLAIN | PL_CONN_IN_CALLBACK | PL_CONN_GATHERED),
-                         1)) {
-        pl_conn_send_gathered(conn);
-    } else {
+    if (!pl_conn_leave_plain(conn, loop)) {
         pl_conn_leave(conn);
     }
-    if (__builtin_expect(loop->view.size != 0 || loop->view.storage, 0)) {
-        put_away(conn, &loop->view, &loop->view);
+    if (__builtin_expect((loop->view.size | (uintptr_t)loop->view.storage) != 0, 0)) {
+        put_view_away(conn);
     }
 }
 

@@ -55,11 +55,6 @@ static void fill_defaults(struct peal_conn_limits *limits)
     limits->input_bytes_max = or_default_size(limits->input_bytes_max, INPUT_CAP_BYTES);
 }
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 int pl_limits_check(const struct peal_conn_limits *limits)
 {
     struct peal_conn_limits values = *limits;
@@ -71,13 +66,9 @@ struct pl_limits *pl_limits_new(const struct peal_conn_limits *limits)
 {
     struct pl_limits *counted = sys_malloc(sizeof *counted);
     if (counted) {
-        const struct peal_conn_limits *values = &counted->values;
         counted->references = 1;
         counted->values = *limits;
         fill_defaults(&counted->values);
-        counted->gather_bytes_max = PL_GATHER_BYTES_MAX;
-        counted->gather_bytes_max = least(counted->gather_bytes_max, values->output_high_bytes);
-        counted->gather_bytes_max = least(counted->gather_bytes_max, values->output_bytes_max);
     }
     return counted;
 }
@@ -88,6 +79,16 @@ struct pl_limits *pl_limits_unref(struct pl_limits *limits)
         sys_free(limits);
     }
     return NULL;
+}
+
+void pl_conn_note_limits(struct peal_conn *conn)
+{
+    const struct peal_conn_limits *values = &conn->limits->values;
+    bool roomy = values->output_high_bytes >= PL_GATHER_BYTES_MAX &&
+                 values->output_bytes_max >= PL_GATHER_BYTES_MAX;
+    pl_conn_stop_gathering(conn);
+    conn->flags = roomy ? conn->flags | PL_CONN_ROOMY : conn->flags & ~(uint32_t)PL_CONN_ROOMY;
+    atomic_store_explicit(&conn->output_cap, values->output_bytes_max, memory_order_relaxed);
 }
 
 int peal_conn_set_limits(struct peal_conn *conn, const struct peal_conn_limits *limits)
@@ -105,7 +106,7 @@ int peal_conn_set_limits(struct peal_conn *conn, const struct peal_conn_limits *
     }
     pl_limits_unref(conn->limits);
     conn->limits = own;
-    atomic_store_explicit(&conn->output_cap, own->values.output_bytes_max, memory_order_relaxed);
+    pl_conn_note_limits(conn);
     pl_conn_update_recv(conn);
     pl_conn_arm_timer(conn);
     return 0;

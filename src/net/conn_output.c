@@ -26,12 +26,7 @@
 #include <errno.h>
 #include <limits.h>
 
-enum {
-    IOV_MAX_A_WRITE = 64,
-    DIRECT_PARTS_MAX = 16,
-    DIRECT_BYTES = 8 * 1024, /* from here on writing at once costs less than copying to the queue */
-    FLUSH_TURN_BYTES = 1024 * 1024
-};
+enum { IOV_MAX_A_WRITE = 64, DIRECT_PARTS_MAX = 16, FLUSH_TURN_BYTES = 1024 * 1024 };
 
 /* ---- accounts */
 
@@ -176,13 +171,18 @@ void pl_conn_flush_soon(struct peal_conn *conn)
     }
 }
 
-/* The kernel took only a part of what was gathered, or nothing. */
-__attribute__((noinline, cold)) static void sent_in_part(struct peal_conn *conn, ssize_t n)
+/* The kernel took only a part of what was gathered, or nothing, or says why not. */
+__attribute__((cold)) void pl_conn_sent_in_part(struct peal_conn *conn, ssize_t n)
 {
-    pl_outq_append_gathered(&conn->output, conn->io.loop);
-    conn->flags = PL_CONN_PLAIN | PL_CONN_QUEUED;
+    struct peal_loop *loop = conn->io.loop;
+    size_t size = loop->gather->end;
+    pl_outq_append_gathered(&conn->output, loop);
+    conn->flags |= PL_CONN_QUEUED;
+    if (loop->ops->tried) {
+        n = loop->ops->tried(loop->engine, &conn->io, n, size);
+    }
     if (n > 0) {
-        pl_outq_consume(&conn->output, conn->io.loop, (size_t)n);
+        pl_outq_consume(&conn->output, loop, (size_t)n);
         took(conn, (size_t)n);
     }
     note_level(conn);
@@ -193,29 +193,15 @@ __attribute__((noinline, cold)) static void sent_in_part(struct peal_conn *conn,
     }
 }
 
-void pl_conn_send_gathered(struct peal_conn *conn)
+void pl_conn_stop_gathering(struct peal_conn *conn)
 {
-    struct peal_loop *loop = conn->io.loop;
-    struct pl_chunk *chunk = loop->gather;
-    size_t size = chunk->end;
-    loop->part = (struct iovec){.iov_base = chunk->data, .iov_len = size};
-    ssize_t n = loop->ops->send(loop->engine, &conn->io, &loop->part, 1, 0);
-    if (__builtin_expect(n != (ssize_t)size, 0)) {
-        sent_in_part(conn, n);
-        return;
+    if (pl_conn_has(conn, PL_CONN_GATHERING)) {
+        conn->flags &= ~(uint32_t)PL_CONN_GATHERING;
+        if (conn->io.loop->gather->end > 0) {
+            pl_outq_append_gathered(&conn->output, conn->io.loop);
+            queued(conn);
+        }
     }
-    chunk->end = 0;
-    conn->flags = PL_CONN_PLAIN;
-    conn->taken += size;
-    loop->bytes_taken += size;
-}
-
-/* Something else follows what was gathered, or the connection is not plain any more. */
-void pl_conn_queue_gathered(struct peal_conn *conn)
-{
-    pl_outq_append_gathered(&conn->output, conn->io.loop);
-    conn->flags &= ~(uint32_t)PL_CONN_GATHERED;
-    queued(conn);
 }
 
 static void flush_queue(struct peal_conn *conn)
@@ -246,9 +232,7 @@ static void flush_queue(struct peal_conn *conn)
 
 void pl_conn_flush(struct peal_conn *conn)
 {
-    if (pl_conn_has(conn, PL_CONN_GATHERED)) {
-        pl_conn_queue_gathered(conn);
-    }
+    pl_conn_stop_gathering(conn);
     flush_queue(conn);
     if (can_write(conn) && pl_outq_is_empty(&conn->output)) {
         conn->flags &= ~(uint32_t)(PL_CONN_WATCHED | PL_CONN_QUEUED);
@@ -296,22 +280,13 @@ void peal_conn_want_drain(struct peal_conn *conn)
 {
     pl_loop_check(conn->io.loop, "peal_conn_want_drain");
     conn->flags |= PL_CONN_DRAIN_WANTED;
-    if (pl_conn_has(conn, PL_CONN_GATHERED)) {
-        pl_conn_queue_gathered(conn);
-    }
+    pl_conn_stop_gathering(conn);
     if (drain_is_due(conn)) {
         flush_later(conn);
     }
 }
 
 /* ---- accepting bytes from the program, on the loop's thread */
-
-/* Whether its own callback is running, and nothing but the gather chunk has output of it. */
-static inline bool is_gathering(const struct peal_conn *conn)
-{
-    return (conn->flags | PL_CONN_GATHERED) ==
-           (PL_CONN_PLAIN | PL_CONN_IN_CALLBACK | PL_CONN_GATHERED);
-}
 
 static inline bool output_has_ended(const struct peal_conn *conn)
 {
@@ -331,9 +306,7 @@ static int may_accept(struct peal_conn *conn, size_t size)
     if (output_has_ended(conn)) {
         return -EPIPE;
     }
-    if (pl_conn_has(conn, PL_CONN_GATHERED)) {
-        pl_conn_queue_gathered(conn);
-    }
+    pl_conn_stop_gathering(conn);
     if (size > 0 && __builtin_expect(is_over_cap(conn, size), 0)) {
         if (!conn->limits->values.output_cap_refuses) {
             pl_conn_break(conn, PEAL_CAUSE_OUTPUT_CAP, -ENOBUFS);
@@ -384,7 +357,8 @@ ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int cou
         return refused;
     }
     size_t sent = 0;
-    if (size >= DIRECT_BYTES && count <= DIRECT_PARTS_MAX && !pl_conn_has(conn, PL_CONN_BLOCKED)) {
+    if (size >= PL_DIRECT_BYTES && count <= DIRECT_PARTS_MAX &&
+        !pl_conn_has(conn, PL_CONN_BLOCKED)) {
         ssize_t n = write_direct(conn, parts, count, size);
         if (n < 0) {
             return n;
@@ -437,7 +411,7 @@ static ssize_t send_parts(struct peal_conn *conn, const struct iovec *parts, int
                                           : pl_conn_remote_send(conn, parts, count, size);
 }
 
-/* Any send that is not as peal_conn_send has them mostly. */
+/* Any send that is not as most are. */
 __attribute__((noinline)) static ssize_t send_otherwise(struct peal_conn *conn, const void *data,
                                                         size_t size)
 {
@@ -445,7 +419,11 @@ __attribute__((noinline)) static ssize_t send_otherwise(struct peal_conn *conn, 
         return -EINVAL;
     }
     struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
-    return send_parts(conn, &part, 1, size);
+    ssize_t result = send_parts(conn, &part, 1, size);
+    if (result > 0 && pl_loop_is_mine(conn->io.loop)) {
+        pl_gather_renew(conn->io.loop); /* for the next time */
+    }
+    return result;
 }
 
 /* The straight way: a plain connection's own callback sends a small piece, the first or after
@@ -453,20 +431,19 @@ __attribute__((noinline)) static ssize_t send_otherwise(struct peal_conn *conn, 
 ssize_t peal_conn_send(struct peal_conn *conn, const void *data, size_t size)
 {
     struct peal_loop *loop = conn->io.loop;
-    if (__builtin_expect(!pl_loop_is_mine(loop) || !is_gathering(conn) || output_has_ended(conn) ||
-                             size - 1 >= DIRECT_BYTES - 1 || !data || !pl_gather_ready(loop),
+    if (__builtin_expect(!pl_loop_is_mine(loop) || conn->flags != PL_CONN_CALLING ||
+                             output_has_ended(conn) || !data,
                          0)) {
         return send_otherwise(conn, data, size);
     }
     struct pl_chunk *chunk = loop->gather;
-    size_t end = chunk->end + size;
-    if (__builtin_expect(end > conn->limits->gather_bytes_max, 0)) {
+    size_t end = chunk->end;
+    if (__builtin_expect(size - 1 >= chunk->capacity - end, 0)) { /* 0 wraps, and goes there too */
         return send_otherwise(conn, data, size);
     }
-    memcpy(chunk->data + chunk->end, data, size);
-    chunk->end = end;
-    conn->flags |= PL_CONN_GATHERED;
+    chunk->end = end + size;
     conn->accepted += size;
+    memcpy(chunk->data + end, data, size);
     return (ssize_t)size;
 }
 
@@ -526,9 +503,7 @@ ssize_t peal_conn_send_file(struct peal_conn *conn, int fd, off_t offset, size_t
     if (own < 0) {
         return own;
     }
-    if (pl_conn_has(conn, PL_CONN_GATHERED)) {
-        pl_conn_queue_gathered(conn);
-    }
+    pl_conn_stop_gathering(conn);
     int result = pl_outq_append_file(&conn->output, own, offset, size);
     if (result < 0) {
         sys_close(own);
@@ -542,5 +517,5 @@ size_t peal_conn_output_bytes(const struct peal_conn *conn)
 {
     pl_loop_check(conn->io.loop, "peal_conn_output_bytes");
     return conn->output.bytes +
-           (pl_conn_has(conn, PL_CONN_GATHERED) ? conn->io.loop->gather->end : 0);
+           (pl_conn_has(conn, PL_CONN_GATHERING) ? conn->io.loop->gather->end : 0);
 }

@@ -41,8 +41,10 @@ struct pl_chunk_cache {
 static void chunks_free(struct peal_loop *loop)
 {
     struct pl_chunk_cache *cache = loop->chunks;
-    sys_free(loop->gather);
-    loop->gather = NULL;
+    if (loop->gather != &pl_no_gather) {
+        sys_free(loop->gather);
+        loop->gather = &pl_no_gather;
+    }
     while (cache && cache->spares) {
         struct pl_chunk *chunk = cache->spares;
         cache->spares = chunk->next;
@@ -114,19 +116,27 @@ static void link_tail(struct pl_outq *queue, struct pl_chunk *chunk)
     queue->tail = chunk;
 }
 
-bool pl_gather_new(struct peal_loop *loop)
+struct pl_chunk pl_no_gather;
+
+bool pl_gather_renew(struct peal_loop *loop)
 {
-    if (atomic_load_explicit(&loop->life, memory_order_relaxed) == PL_LOOP_ALIVE) {
-        loop->gather = chunk_new(loop, 0);
+    if (loop->gather == &pl_no_gather &&
+        atomic_load_explicit(&loop->life, memory_order_relaxed) == PL_LOOP_ALIVE) {
+        struct pl_chunk *chunk = chunk_new(loop, 0);
+        if (chunk) {
+            chunk->capacity = PL_GATHER_BYTES_MAX;
+            loop->gather = chunk;
+        }
     }
-    return loop->gather != NULL;
+    return loop->gather != &pl_no_gather;
 }
 
 void pl_outq_append_gathered(struct pl_outq *queue, struct peal_loop *loop)
 {
     struct pl_chunk *chunk = loop->gather;
-    pl_assert(chunk && chunk->begin == 0 && chunk->end > 0);
-    loop->gather = NULL;
+    pl_assert(chunk->begin == 0 && chunk->end > 0);
+    loop->gather = &pl_no_gather;
+    chunk->capacity = CHUNK_ROOM;
     link_tail(queue, chunk);
     queue->bytes += chunk->end;
 }

@@ -28,8 +28,9 @@ struct pl_chunk {
     };
 };
 
-/* The room of a loop's gather chunk. */
-#define PL_GATHER_BYTES_MAX (PL_CHUNK_BYTES - offsetof(struct pl_chunk, data))
+/* From here on writing at once costs less than copying: a piece of this size is not gathered, and a
+ * loop's gather chunk does not hold as much. */
+enum { PL_DIRECT_BYTES = 8 * 1024, PL_GATHER_BYTES_MAX = PL_DIRECT_BYTES - 1 };
 
 struct pl_outq {
     struct pl_chunk *head, *tail;
@@ -44,13 +45,16 @@ static inline bool pl_outq_is_empty(const struct pl_outq *queue)
 
 /* The gather chunk (loop->gather) takes what a callback sends until it returns; then it is written,
  * and empty again. Only what the kernel did not take makes it a part of a queue, and the loop gets
- * another. pl_gather_ready makes sure that there is one; false: no memory, send through the queue.
- */
-bool pl_gather_new(struct peal_loop *loop) __attribute__((cold));
-static inline bool pl_gather_ready(struct peal_loop *loop)
+ * another: pl_gather_renew (false: no memory). A loop without one has pl_no_gather, in which there
+ * is no room, so that the way of a message needs no test for NULL. */
+extern struct pl_chunk pl_no_gather;
+static inline void pl_gather_init(struct peal_loop *loop)
 {
-    return __builtin_expect(loop->gather != NULL, 1) || pl_gather_new(loop);
+    if (!loop->gather) {
+        loop->gather = &pl_no_gather;
+    }
 }
+bool pl_gather_renew(struct peal_loop *loop);
 
 /* Moves what was gathered to the end of the queue. */
 void pl_outq_append_gathered(struct pl_outq *queue, struct peal_loop *loop);

@@ -301,6 +301,19 @@ static void pieces_for_another_stay_apart(void **state)
     finish();
 }
 
+static size_t accepted;
+static void sends_what_it_can(struct peal_conn *conn, struct peal_buf *input,
+                              struct witness *witness)
+{
+    (void)input;
+    (void)witness;
+    for (int i = 0; i < 2; i++) {
+        ssize_t n = peal_conn_send(conn, "1234567890", 10);
+        assert_true(n == 10 || n == -ENOMEM || n == -EPIPE);
+        accepted += n > 0 ? (size_t)n : 0;
+    }
+}
+
 /* Whichever call fails: bytes that were accepted arrive, or are counted as unsent. */
 static void every_fault_is_accounted_for(void **state)
 {
@@ -313,7 +326,8 @@ static void every_fault_is_accounted_for(void **state)
         bool met = true;
         for (unsigned n = 1; met && n < 100; n++) {
             rig_open(&rig, NULL);
-            rig.witness.also_data = passes_marks;
+            accepted = 0;
+            rig.witness.also_data = sends_what_it_can;
             peer = rig_connect(&rig);
             raw_send(peer, "go", 2);
             faults_start(
@@ -326,7 +340,7 @@ static void every_fault_is_accounted_for(void **state)
             rig_turns(&rig, 2);
             if (rig.witness.closed == 0) {
                 assert_int_equal(rig.witness.data_calls, 1);
-                raw_expect(peer, "12345678901234567890");
+                expect_bytes("12345678901234567890", accepted);
             } else {
                 rig_check_record(&rig.witness.record);
             }

@@ -176,19 +176,20 @@ static void gathered_bytes_join_the_queue(void **state)
 {
     struct iovec part = {(char[]){"abcdefgh"}, 8};
     (void)state;
-    assert_true(pl_gather_ready(loop));
+    pl_gather_init(loop);
+    assert_true(pl_gather_renew(loop));
     struct pl_chunk *gather = loop->gather;
     memcpy(gather->data, "ijkl", 4);
     gather->end = 4;
     assert_int_equal(pl_outq_append(&queue, loop, &part, 1, 8, 0), 0);
     pl_outq_append_gathered(&queue, loop);
     assert_ptr_equal(queue.tail, gather);
-    assert_null(loop->gather);
+    assert_ptr_equal(loop->gather, &pl_no_gather);
     assert_int_equal(queue.bytes, 12);
     assert_int_equal(pl_outq_append(&queue, loop, &part, 1, 8, 0), 0);
     assert_ptr_equal(queue.tail, gather);
     assert_memory_equal(gather->data, "ijklabcdefgh", 12);
-    assert_true(pl_gather_ready(loop));
+    assert_true(pl_gather_renew(loop));
     assert_int_equal(loop->gather->end, 0);
 }
 
@@ -303,7 +304,8 @@ static void without_memory_nothing_changes(void **state)
     assert_int_equal(pl_outq_append_file(&queue, 0, 0, 5), -ENOMEM);
     assert_null(pl_chunk_copy(&part, 1, 5));
     assert_null(pl_chunk_blob(blob, 0));
-    assert_false(pl_gather_ready(loop));
+    pl_gather_init(loop);
+    assert_false(pl_gather_renew(loop));
     faults_stop();
     assert_int_equal(queue.bytes, before);
     check_sums();
