@@ -8,7 +8,7 @@ if ! clang-format --version 2>/dev/null | grep -q 'version 14\.'; then
     echo "skipped: the format is decided by clang-format 14, which is not here."
     exit 77
 fi
-mapfile -t files < <(find include src tools examples test bench -name '*.[ch]' | LC_ALL=C sort)
+mapfile -t files < <(find include src tools examples test bench -name '*.[ch]' -o -name '*.cpp' | LC_ALL=C sort)
 if [[ ${1:-} == --fix ]]; then
     clang-format -i "${files[@]}"
     # Comments are left alone, unless a line is too long: breaking lines by rule spoils lists and

@@ -55,6 +55,6 @@ def check_file(path):
     check_functions(path, lines)
 
 
-for name in files(".c", ".h"):
+for name in files(".c", ".h", ".cpp"):
     check_file(name)
 finish()

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* broadcast: the first connection sends a byte, the server sends a block of 1 KiB to every one, and
+/* broadcast: the last connection sends a byte, the server sends a block of 1 KiB to every one, and
  * when all have it the next byte is sent (with --pipeline K: K of them are on their way). A message
  * is one block received by one connection, and its time is from the byte that asked for it.
+ *
+ * It is the last connection that asks because connections are accepted in the order in which they
+ * were opened: a server that has read its byte has accepted all others. (One that was asked by
+ * the first could rightly leave out those that still wait to be accepted. With several listeners
+ * there is no such order, so broadcast is for servers of one loop.)
  *
  * A run: every connection is busy until it has had all blocks that were asked for; the one that
  * asks learns that a block is everywhere from the number of connections which have had it. A
@@ -15,7 +20,7 @@ static uint64_t asked;         /* blocks that each connection is to get in this 
 static uint64_t *times_ns;     /* when each of those on their way was asked for */
 static uint32_t *arrived;      /* at how many connections each of them is, whole */
 static uint64_t everywhere;    /* blocks that all connections have had */
-static struct load_conn *asks; /* the connection that asks; it is the first to be started */
+static struct load_conn *asks; /* the connection that asks: the last to be started */
 
 static void prepare(struct load *load)
 {
@@ -44,11 +49,9 @@ static void start(struct load *load, struct load_conn *conn)
 {
     conn->got = 0;
     load_set_busy(load, conn, true);
-    if (load->busy == 1) {
-        asked = 0;
-        everywhere = 0;
-        asks = conn;
-    }
+    asked = 0;
+    everywhere = 0;
+    asks = conn;
     if (load->busy == load->alive) {
         while (asks->fd >= 0 && asked < load->pipeline) {
             ask(load);
