@@ -21,7 +21,8 @@ from plan import WARM_UP_ROUNDS
 REST_STEP_S = 0.001
 REST_NS = 30_000
 REST_TIMEOUT_S = 0.1
-IDLE_SHARE_NOTED = 0.01
+ACCEPT_TIMEOUT_S = 5.0
+SETTLE_S = 0.05
 
 
 class Programs:
@@ -48,7 +49,7 @@ class Participant:
     def __init__(self, peer, case):
         self.peer, self.case = peer, case
         self.server, self.loads = None, []
-        self.rounds, self.absent, self.engine = [], None, ""
+        self.rounds, self.absent, self.engine, self.said = [], None, "", []
         self.rested_ns, self.idle_ns, self.rested_at, self.idle_s = None, 0, None, 0.0
 
     def start(self, children, programs, cores):
@@ -74,11 +75,33 @@ class Participant:
                 command += ["--pipeline", str(case.pipeline)]
             self.loads.append(children.start(f"the load of {self.peer.title}",
                                              command + ["--control"], sets[1]))
+        if case.load == "broadcast":
+            self.wait_for_conns(case.conns)
         # A first tiny slice: it is answered when all connections are open.
         for load in self.loads:
             load.say("run 0.01")
         for load in self.loads:
-            processes.answer(load, 0.01)
+            self.listen(processes.answer(load, 0.01))
+
+    def wait_for_conns(self, conns):
+        """Until the server has accepted all connections. One that it has not accepted yet misses a
+        broadcast, and the load waits in vain. A server may hide its sockets from /proc, so this does
+        not wait for ever."""
+        end = time.monotonic() + ACCEPT_TIMEOUT_S
+        while processes.open_files(self.server.pid) < conns and time.monotonic() < end:
+            time.sleep(REST_STEP_S)
+        time.sleep(SETTLE_S)
+
+    def listen(self, answer):
+        """Keeps what a load says of errors, in slices of warm-up too, as it says it: each thing
+        once."""
+        if answer["error"] and answer["error"] not in self.said:
+            self.said.append(answer["error"])
+        return answer
+
+    def stood_in_line_ns(self):
+        """How long server and loads waited for cores that somebody else had."""
+        return sum(processes.times_ns(child.pid)[1] for child in [self.server, *self.loads])
 
     def rest(self):
         """The server's CPU time once it stands still."""
@@ -98,13 +121,15 @@ class Participant:
         if self.rested_ns is not None:
             self.idle_ns += begin_ns - self.rested_ns
             self.idle_s += begin - self.rested_at
+        waited_ns = self.stood_in_line_ns()
         load_ns = sum(processes.cpu_ns(load.pid) for load in self.loads)
         for load in self.loads:
             load.say(f"run {seconds:g}")
-        answers = [processes.answer(load, seconds) for load in self.loads]
+        answers = [self.listen(processes.answer(load, seconds)) for load in self.loads]
         load_ns = sum(processes.cpu_ns(load.pid) for load in self.loads) - load_ns
+        waited_ns = self.stood_in_line_ns() - waited_ns
         self.rested_ns, self.rested_at = self.rest(), time.monotonic()
-        return merge(answers, self.rested_ns - begin_ns, load_ns)
+        return {**merge(answers, self.rested_ns - begin_ns, load_ns), "waited_ns": waited_ns}
 
     def idle_share(self):
         return self.idle_ns / 1e9 / self.idle_s if self.idle_s > 0 else 0.0
@@ -138,6 +163,7 @@ FIGURES = {
     "p999_us": lambda one: one["p999_us"],
     "server_busy": lambda one: one["server_ns"] / 1e9 / one["seconds"],
     "load_busy": lambda one: one["load_ns"] / 1e9 / one["seconds"],
+    "waited": lambda one: one.get("waited_ns", 0) / 1e9 / one["seconds"],
 }
 
 
@@ -182,6 +208,7 @@ def measure(case, plan, programs, cores, progress):
         "case": case.name, "slice_s": plan.slice_of(case), "seconds": round(seconds, 3),
         "stolen_share": stolen_s / seconds / len(cores.all),
         "rounds": {one.peer.name: one.rounds for one in participants if any(one.rounds)},
+        "said": {one.peer.name: one.said for one in participants if one.said},
         "absent": {one.peer.name: one.absent for one in participants if one.absent},
         "engines": {one.peer.name: one.engine for one in participants if one.engine},
         "idle_share": {one.peer.name: one.idle_share() for one in participants if any(one.rounds)},

@@ -31,18 +31,25 @@ class Unable(Exception):
     """A server or a load cannot do what it was asked for; the text says why, for people."""
 
 
-def cpu_ns(pid):
-    """The CPU time of all threads of a process so far."""
-    total = 0
+def times_ns(pid):
+    """The CPU time of all threads of a process so far, and the time they stood in line for a core
+    that others had."""
+    ran, waited = 0, 0
     folder = f"/proc/{pid}/task"
     for task in os.listdir(folder):
         try:
             with open(f"{folder}/{task}/schedstat", encoding="ascii") as file:
-                total += int(file.read().split()[0])
+                words = file.read().split()
+                ran += int(words[0])
+                waited += int(words[1])
         except FileNotFoundError:
             if os.path.exists(f"{folder}/{task}"):
-                return cpu_ns_of_stat(pid)
-    return total
+                return cpu_ns_of_stat(pid), 0
+    return ran, waited
+
+
+def cpu_ns(pid):
+    return times_ns(pid)[0]
 
 
 def cpu_ns_of_stat(pid):
@@ -66,6 +73,10 @@ def waits_with(pid):
     if "anon_inode:[io_uring]" in kinds:
         return "io_uring"
     return "epoll" if "anon_inode:[eventpoll]" in kinds else ""
+
+
+def open_files(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 class Child:
@@ -197,6 +208,7 @@ def answer(load, seconds):
         return {"messages": int(found["messages"]), "bytes": int(found["bytes"]),
                 "seconds": float(found["seconds"]), "cpu_ns": 1000 * int(found.get("cpu_us", 0)),
                 "p50_us": float(found.get("p50_us") or 0), "p99_us": float(found.get("p99_us") or 0),
-                "p999_us": float(found.get("p999_us") or 0), "errors": found.get("errors", 0)}
+                "p999_us": float(found.get("p999_us") or 0), "errors": found.get("errors", 0),
+                "error": str(found.get("error") or "")}
     except (ValueError, KeyError, TypeError) as error:
         raise Unable(f"{load.name} answered what is no figure: {line[:200]}") from error

@@ -8,7 +8,7 @@ import machine
 import stats
 import verdict
 
-LIMITS_NOTED = {"idle_share": 0.01, "stolen_share": 0.01}
+LIMITS_NOTED = {"idle_share": 0.01, "stolen_share": 0.01, "waited": 0.02}
 
 
 class Row:
@@ -23,10 +23,18 @@ class Row:
 
     def bottlenecks(self):
         """Peer name to who kept the others waiting."""
-        shared = self.case.cores == "shared"
         return {name: stats.bottleneck(found["server_busy"]["median"], found["load_busy"]["median"],
-                                       shared)
+                                       self.case.cores == "shared", self.waited(found))
                 for name, found in self.condensed.items()}
+
+    def waited(self, found):
+        """The share of the time for which others had the cores; only where they were pinned apart
+        is it known that it was not server and load who kept each other waiting."""
+        return found["waited"]["median"] if self.case.cores == "split" else 0.0
+
+    def busy_with_others(self):
+        """That share, of the server that had it worst."""
+        return max((self.waited(found) for found in self.condensed.values()), default=0.0)
 
 
 class View:
@@ -164,6 +172,16 @@ def row_notes(row, said=()):
     for name, share in row.measured.get("idle_share", {}).items():
         if share > LIMITS_NOTED["idle_share"]:
             yield f"{title_of(name)} used {share:.1%} of a core while nobody asked it anything."
+    for name, rounds in row.measured["rounds"].items():
+        still = sum(cell.figure(one, "cpu_ns") is None for one in rounds)
+        if still:
+            yield (f"{title_of(name)} moved nothing in {still} of {len(rounds)} slices, which do not "
+                   "count.")
+    for name, said in row.measured.get("said", {}).items():
+        yield f"The load of {title_of(name)} said: {'; '.join(said[:3])}."
+    if row.busy_with_others() > LIMITS_NOTED["waited"]:
+        yield (f"Other programs had the cores for up to {row.busy_with_others():.0%} of the time: "
+               "the machine was not quiet.")
     if row.measured.get("stolen_share", 0) > LIMITS_NOTED["stolen_share"]:
         yield (f"Other guests of the host took {row.measured['stolen_share']:.1%} of the machine's "
                "time meanwhile.")

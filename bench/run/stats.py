@@ -79,9 +79,12 @@ def behind(ratio):
     return ratio["median"] - 1, ratio["sure_low"] > 1
 
 
-def bottleneck(server_busy, load_busy, shared=False):
-    """Who kept the others waiting: a core that is busy 95% of the time has no more to give."""
+def bottleneck(server_busy, load_busy, shared=False, waited=0.0):
+    """Who kept the others waiting: a core that is busy 95% of the time has no more to give. If none
+    was, and server and load waited for cores that other programs had (waited, a share of the time),
+    it was those programs."""
+    idle = "other programs" if waited >= 0.05 else "wake-ups"
     if shared:
         return "the shared core" if server_busy + load_busy >= 0.95 else "wake-ups"
     full = [name for name, busy in (("server", server_busy), ("load", load_busy)) if busy >= 0.95]
-    return " and ".join(full) if full else "wake-ups"
+    return " and ".join(full) if full else idle

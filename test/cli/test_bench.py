@@ -82,7 +82,7 @@ for line in sys.stdin:
 def one_round(cpu_ns, rate=1000.0, p99=100.0, busy=1.0, errors=0):
     """A slice of one second."""
     return {"messages": rate, "bytes": 64 * rate, "seconds": 1.0, "server_ns": cpu_ns * rate,
-            "load_ns": busy * 1e9, "errors": errors, "p50_us": 50.0, "p99_us": p99,
+            "load_ns": busy * 1e9, "waited_ns": 0, "errors": errors, "p50_us": 50.0, "p99_us": p99,
             "p999_us": 200.0}
 
 
@@ -151,6 +151,8 @@ class Statistics(unittest.TestCase):
         self.assertEqual(stats.bottleneck(0.40, 1.00), "load")
         self.assertEqual(stats.bottleneck(0.97, 0.97), "server and load")
         self.assertEqual(stats.bottleneck(0.40, 0.40), "wake-ups")
+        self.assertEqual(stats.bottleneck(0.40, 0.40, waited=0.3), "other programs")
+        self.assertEqual(stats.bottleneck(0.96, 0.40, waited=0.3), "server")
         self.assertEqual(stats.bottleneck(0.50, 0.49, shared=True), "the shared core")
 
 
@@ -289,6 +291,9 @@ class Tables(unittest.TestCase):
                   "peal-epoll": [one_round(2000, errors=2)] * 6}
         measured = cell_of("echo-100", rounds, {"asio": "the program asio was not built"})
         measured["stolen_share"] = 0.05
+        measured["rounds"]["raw-epoll"] = [{**one_round(2000), "waited_ns": 4e8}] * 6
+        measured["rounds"]["raw-uring"] = [{**one_round(1), "messages": 0}] * 6
+        measured["said"] = {"raw-uring": ["connection refused"]}
         measured["idle_share"] = {"libev": 0.2, "peal-epoll": 0.0}
         self.results = results_of(measured, micro=[
             {"figure": "timer fired", "of": "Peal", "value": 41.25, "unit": "ns"},
@@ -304,6 +309,9 @@ class Tables(unittest.TestCase):
                 "Peal epoll: the load counted 12 errors.",
                 "libev used 20.0% of a core while nobody asked it anything.",
                 "Other guests of the host took 5.0%",
+                "Other programs had the cores for up to 40% of the time",
+                "raw io_uring moved nothing in 6 of 6 slices, which do not count.",
+                "The load of raw io_uring said: connection refused.",
                 "2.00 µs", "0.900–0.900", "timer fired, ns", "41.2", "897"):
             self.assertIn(part, text)
         self.assertNotIn("Peal epoll used", text)
@@ -334,7 +342,7 @@ class Tables(unittest.TestCase):
         new = docs.replaced(page, report.markdown(self.results, [("p/a.png", "A plot")]))
         self.assertTrue(new.startswith("before\n") and new.endswith("\nafter\n"))
         self.assertNotIn("old", new)
-        self.assertIn("| 64 B x 100 | 1.00 | 0.90 |", new)
+        self.assertIn("| 64 B x 100 | 1.00 | – | 0.90 |", new)
         self.assertIn("![A plot](p/a.png)", new)
         self.assertIn("- 64 B x 100: libev ahead of Peal epoll in CPU by 11%", new)
         self.assertEqual(docs.replaced(new, report.markdown(self.results, [("p/a.png", "A plot")])),
