@@ -381,7 +381,7 @@ static void enter_set(struct pl_engine *engine, struct pl_io *io)
     }
 }
 
-static int tell_decided(struct pl_engine *engine)
+__attribute__((noinline)) static int tell_decided(struct pl_engine *engine)
 {
     int told = 0;
     unsigned count =
@@ -511,17 +511,8 @@ static inline bool is_only_reading(const struct pl_io *io)
     return memcmp(&io->flags, only_reading, sizeof only_reading) == 0;
 }
 
-static int wait_events(struct pl_engine *engine, int64_t timeout_ns)
+static inline void dispatch_all(struct pl_engine *engine, int count)
 {
-    if (engine->decided_count > 0) {
-        timeout_ns = 0;
-    }
-    int count = sys_epoll_wait(engine->epoll_fd, engine->events, EVENTS_MAX, timeout_ns);
-    pl_loop_awake(engine->loop);
-    if (count < 0) {
-        return count == -EINTR ? 0 : count;
-    }
-    int told = engine->decided_count > 0 ? tell_decided(engine) : 0;
     char *scratch = engine->loop->scratch;
     const struct epoll_event *end = engine->events + count;
     for (const struct epoll_event *event = engine->events; event < end; event++) {
@@ -532,7 +523,33 @@ static int wait_events(struct pl_engine *engine, int64_t timeout_ns)
             dispatch(engine, io, event->events);
         }
     }
+}
+
+/* Some connects have been decided already: told without waiting, and before the other events. */
+__attribute__((noinline)) static int wait_with_decided(struct pl_engine *engine)
+{
+    int count = sys_epoll_wait(engine->epoll_fd, engine->events, EVENTS_MAX, 0);
+    pl_loop_awake(engine->loop);
+    if (count < 0) {
+        return count == -EINTR ? 0 : count;
+    }
+    int told = tell_decided(engine);
+    dispatch_all(engine, count);
     return told + count;
+}
+
+static int wait_events(struct pl_engine *engine, int64_t timeout_ns)
+{
+    if (__builtin_expect(engine->decided_count > 0, 0)) {
+        return wait_with_decided(engine);
+    }
+    int count = sys_epoll_wait(engine->epoll_fd, engine->events, EVENTS_MAX, timeout_ns);
+    pl_loop_awake(engine->loop);
+    if (__builtin_expect(count < 0, 0)) {
+        return count == -EINTR ? 0 : count;
+    }
+    dispatch_all(engine, count);
+    return count;
 }
 
 /* A wake-up that is lost is lost for good: whoever wakes has taken the word "asleep" back. */

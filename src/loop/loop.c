@@ -223,24 +223,20 @@ static void run_batch(struct peal_loop *loop, struct pl_task *batch, bool droppe
     }
 }
 
-static void run_tasks(struct peal_loop *loop)
+/* The queue is not closed while the loop turns. */
+static inline bool has_tasks(struct peal_loop *loop)
 {
-    struct pl_task *batch = pl_task_take_all(&loop->tasks);
-    if (batch) {
-        run_batch(loop, batch, false);
-    }
+    return atomic_load_explicit(&loop->tasks.head, memory_order_seq_cst) != NULL;
 }
 
-static void run_deferred(struct peal_loop *loop, bool dropped)
+__attribute__((noinline)) static void run_deferred(struct peal_loop *loop, bool dropped)
 {
     struct pl_task *batch = loop->deferred;
-    if (batch) {
-        loop->deferred = loop->deferred_last = NULL;
-        run_batch(loop, batch, dropped);
-    }
+    loop->deferred = loop->deferred_last = NULL;
+    run_batch(loop, batch, dropped);
 }
 
-static void run_jobs(struct pl_list *batch)
+__attribute__((noinline)) static void run_jobs(struct pl_list *batch)
 {
     while (!pl_list_is_empty(batch)) {
         struct pl_job *job = pl_container(batch->next, struct pl_job, link);
@@ -249,40 +245,64 @@ static void run_jobs(struct pl_list *batch)
     }
 }
 
-static void run_flush(struct peal_loop *loop)
+__attribute__((noinline)) static void run_flush(struct peal_loop *loop)
 {
     struct pl_list batch;
+    pl_list_init(&batch);
+    pl_list_splice(&batch, &loop->flush_jobs);
+    run_jobs(&batch);
+}
+
+/* What follows the events. Mostly there is nothing of any kind, which is to cost nothing. */
+static inline void run_phases(struct peal_loop *loop)
+{
+    if (has_tasks(loop)) {
+        run_batch(loop, pl_task_take_all(&loop->tasks), false);
+    }
+    if (loop->now_ms != loop->wheel.now_ms) {
+        pl_loop_run_timers(loop);
+    }
+    if (loop->deferred) {
+        run_deferred(loop, false);
+    }
     if (!pl_list_is_empty(&loop->flush_jobs)) {
-        pl_list_init(&batch);
-        pl_list_splice(&batch, &loop->flush_jobs);
-        run_jobs(&batch);
+        run_flush(loop);
+    }
+    if (!pl_list_is_empty(&loop->reap_jobs)) {
+        run_jobs(&loop->reap_jobs);
     }
 }
 
-static bool has_quit_or_tasks(struct peal_loop *loop)
+static inline bool has_quit_or_tasks(struct peal_loop *loop)
 {
-    return !pl_task_queue_is_empty(&loop->tasks) ||
-           atomic_load_explicit(&loop->quit, memory_order_seq_cst);
+    return has_tasks(loop) || atomic_load_explicit(&loop->quit, memory_order_seq_cst);
 }
 
-static int64_t wait_ns(struct peal_loop *loop, int64_t most_ns, uint64_t now_ns)
+/* Nanoseconds to the moment at which the wheel has something to do, or most_ns, if that is less. */
+__attribute__((noinline)) static int64_t until_timer_ns(const struct peal_loop *loop,
+                                                        int64_t most_ns, uint64_t now_ns)
+{
+    uint64_t next_ns = loop->next_timer_ms * 1000000u;
+    int64_t left_ns = next_ns > now_ns ? (int64_t)(next_ns - now_ns) : 0;
+    return most_ns >= 0 && most_ns < left_ns ? most_ns : left_ns;
+}
+
+static inline int64_t wait_ns(struct peal_loop *loop, int64_t most_ns, uint64_t now_ns)
 {
     if (!pl_list_is_empty(&loop->flush_jobs) || !pl_list_is_empty(&loop->reap_jobs) ||
         loop->deferred || has_quit_or_tasks(loop)) {
         return 0;
     }
-    uint64_t next_ms = pl_wheel_next_ms(&loop->wheel);
-    if (next_ms == UINT64_MAX) {
-        return most_ns;
+    if (loop->next_timer_ms == 0) {
+        loop->next_timer_ms = pl_wheel_next_ms(&loop->wheel);
     }
-    uint64_t next_ns = next_ms * 1000000u;
-    int64_t left_ns = next_ns > now_ns ? (int64_t)(next_ns - now_ns) : 0;
-    return most_ns >= 0 && most_ns < left_ns ? most_ns : left_ns;
+    return loop->next_timer_ms == UINT64_MAX ? most_ns : until_timer_ns(loop, most_ns, now_ns);
 }
 
 /* Polls without sleeping for up to busy_poll_us, which it takes off what is left to wait. Returns
  * events, 0 when none came, or a negative errno. */
-static int busy_poll(struct peal_loop *loop, int64_t timeout_ns, int64_t *inout_most_ns)
+__attribute__((noinline)) static int busy_poll(struct peal_loop *loop, int64_t timeout_ns,
+                                               int64_t *inout_most_ns)
 {
     uint64_t began_ns = sys_monotonic_ns(), most_ns = loop->busy_poll_us * 1000ull, spent_ns = 0;
     if (timeout_ns >= 0 && (uint64_t)timeout_ns < most_ns) {
@@ -346,7 +366,9 @@ static void publish_bytes(struct peal_loop *loop)
     pl_counter_set(&loop->counters.bytes_taken, loop->bytes_taken);
 }
 
-static int turn(struct peal_loop *loop, int64_t most_ns)
+/* Around turns, one or many: the calling thread is inside of the loop. Returns the one that it was
+ * inside of before. */
+static struct peal_loop *enter(struct peal_loop *loop)
 {
     struct peal_loop *outer = current;
     if (loop->in_turn) {
@@ -357,27 +379,33 @@ static int turn(struct peal_loop *loop, int64_t most_ns)
     }
     current = loop;
     loop->in_turn = true;
-    int result = wait_for_events(loop, most_ns);
-    run_tasks(loop);
-    pl_loop_run_timers(loop);
-    run_deferred(loop, false);
-    run_flush(loop);
-    run_jobs(&loop->reap_jobs);
-    publish_bytes(loop);
+    loop->slept_ns = sys_monotonic_ns();
+    return outer;
+}
+
+static void leave(struct peal_loop *loop, struct peal_loop *outer)
+{
     loop->in_turn = false;
     current = outer;
+}
+
+static int turn(struct peal_loop *loop, int64_t most_ns)
+{
+    int result = wait_for_events(loop, most_ns);
+    run_phases(loop);
+    publish_bytes(loop);
     uint64_t now_ns = sys_monotonic_ns(), worked_ns = now_ns - loop->now_ns;
     loop->slept_ns = now_ns;
     pl_count(&loop->counters.turns, 1);
     pl_count(&loop->counters.work_ns, worked_ns);
-    if (worked_ns > pl_counter_get(&loop->counters.lag_max_ns)) {
-        pl_count(&loop->counters.lag_max_ns,
-                 worked_ns - pl_counter_get(&loop->counters.lag_max_ns));
+    if (__builtin_expect(worked_ns > pl_counter_get(&loop->counters.lag_max_ns), 0)) {
+        pl_counter_set(&loop->counters.lag_max_ns, worked_ns);
     }
-    if (result > 0) {
-        pl_count(&loop->counters.events, (uint64_t)result);
+    if (result <= 0) {
+        return result;
     }
-    return result < 0 ? result : 0;
+    pl_count(&loop->counters.events, (uint64_t)result);
+    return 0;
 }
 
 /* ---- the end */
@@ -468,10 +496,11 @@ int peal_loop_run(struct peal_loop *loop)
     if (atomic_load(&loop->life) != PL_LOOP_ALIVE) {
         return PEAL_ERR_LOOP_ENDED;
     }
-    loop->slept_ns = sys_monotonic_ns();
+    struct peal_loop *outer = enter(loop);
     do {
         result = turn(loop, -1);
     } while (result == 0 && !atomic_load_explicit(&loop->quit, memory_order_acquire));
+    leave(loop, outer);
     if (result < 0) {
         pl_log(PEAL_LOG_ERROR, "loop %s cannot wait for events and ends: %s", loop->name,
                peal_strerror(result));
@@ -486,8 +515,9 @@ int peal_loop_turn(struct peal_loop *loop, int timeout_ms)
     if (atomic_load(&loop->life) != PL_LOOP_ALIVE) {
         return PEAL_ERR_LOOP_ENDED;
     }
-    loop->slept_ns = sys_monotonic_ns();
+    struct peal_loop *outer = enter(loop);
     int result = turn(loop, timeout_ms < 0 ? -1 : timeout_ms * 1000000ll);
+    leave(loop, outer);
     return result < 0 ? result : !atomic_load_explicit(&loop->quit, memory_order_acquire);
 }
 

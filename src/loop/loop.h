@@ -84,6 +84,7 @@ struct peal_loop {
     void (*chunks_free)(struct peal_loop *loop); /* called when the loop ends */
 
     struct pl_wheel wheel;
+    uint64_t next_timer_ms; /* pl_wheel_next_ms when it was last asked; 0: ask again */
     struct pl_list residents;
     struct pl_task *deferred, *deferred_last; /* peal_loop_defer: run after the timers */
     uint32_t busy_poll_us;

@@ -33,6 +33,7 @@ void peal_timer_cancel(struct peal_timer *timer)
     if (timer->next) {
         pl_loop_check(timer->loop, "peal_timer_cancel");
         pl_wheel_remove(&timer->loop->wheel, timer);
+        timer->loop->next_timer_ms = 0;
     }
 }
 
@@ -53,6 +54,7 @@ void peal_timer_start(struct peal_timer *timer, uint64_t delay_ms, uint32_t peri
     timer->period_ms = period_ms;
     if (atomic_load_explicit(&loop->life, memory_order_relaxed) ==
         PL_LOOP_ALIVE) { /* an ending loop has no later */
+        loop->next_timer_ms = 0;
         pl_wheel_add(&loop->wheel, timer,
                      delay_ms < UINT64_MAX / 4 ? now_ms + delay_ms : UINT64_MAX / 4);
     }
@@ -73,6 +75,7 @@ void pl_loop_run_timers(struct peal_loop *loop)
 {
     struct pl_wheel *wheel = &loop->wheel;
     uint64_t now_ms = pl_loop_now_ms(loop);
+    loop->next_timer_ms = 0;
     pl_wheel_advance(wheel, now_ms);
     struct peal_timer *timer;
     while ((timer = pl_wheel_take_due(wheel)) != NULL) {

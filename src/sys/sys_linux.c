@@ -122,22 +122,17 @@ void sys_free(void *memory)
 
 /* ---- clocks and chance */
 
-static uint64_t read_clock(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-uint64_t sys_monotonic_ns(void)
-{
-    return read_clock(CLOCK_MONOTONIC);
-}
-
-uint64_t sys_realtime_ns(void)
-{
-    return read_clock(CLOCK_REALTIME);
-}
+/* Without the guard that the time on the stack would get: a turn reads the clock twice. */
+#define READ_CLOCK(name, clock)                                                                    \
+    __attribute__((no_stack_protector)) uint64_t name(void)                                        \
+    {                                                                                              \
+        struct timespec now;                                                                       \
+        clock_gettime(clock, &now);                                                                \
+        return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;                         \
+    }
+READ_CLOCK(sys_monotonic_ns, CLOCK_MONOTONIC)
+READ_CLOCK(sys_realtime_ns, CLOCK_REALTIME)
+#undef READ_CLOCK
 
 uint64_t sys_random(void)
 {
@@ -179,7 +174,8 @@ int sys_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event)
     return checked(epoll_ctl(epoll_fd, op, fd, event));
 }
 
-int sys_epoll_wait(int epoll_fd, struct epoll_event *events, int events_max, int64_t timeout_ns)
+__attribute__((noinline)) static int epoll_wait_for(int epoll_fd, struct epoll_event *events,
+                                                    int events_max, int64_t timeout_ns)
 {
     static _Atomic bool old_kernel;
     FAULT("epoll_wait");
@@ -197,6 +193,13 @@ int sys_epoll_wait(int epoll_fd, struct epoll_event *events, int events_max, int
     int64_t timeout_ms = timeout_ns < 0 ? -1 : timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
     return checked(epoll_wait(epoll_fd, events, events_max,
                               timeout_ms > 86400000 ? 86400000 : (int)timeout_ms));
+}
+
+int sys_epoll_wait(int epoll_fd, struct epoll_event *events, int events_max, int64_t timeout_ns)
+{
+    return timeout_ns > 0 || has_fault_hook()
+               ? epoll_wait_for(epoll_fd, events, events_max, timeout_ns)
+               : checked(epoll_wait(epoll_fd, events, events_max, timeout_ns < 0 ? -1 : 0));
 }
 
 int sys_eventfd(void)
