@@ -504,7 +504,8 @@ __attribute__((noinline)) static void dispatch(struct pl_engine *engine, struct 
     }
 }
 
-/* What most events meet: an io that reads, wants nothing else, and whose kernel side agrees. */
+/* What most events meet: an io that reads, wants nothing else, and whose kernel side agrees. Any
+ * event then means to read, a fault too, and what the handler calls tells the kernel by itself. */
 static inline bool is_only_reading(const struct pl_io *io)
 {
     static const uint8_t only_reading[4] = {PL_IO_RECV, 0, ARMED_IN_SET | ARMED_READ, 0};
@@ -517,8 +518,8 @@ static inline void dispatch_all(struct pl_engine *engine, int count)
     const struct epoll_event *end = engine->events + count;
     for (const struct epoll_event *event = engine->events; event < end; event++) {
         struct pl_io *io = event->data.ptr;
-        if (__builtin_expect(event->events == EPOLLIN && is_only_reading(io), 1)) {
-            receive(engine, io, scratch); /* nothing to align: what the handler calls, does it */
+        if (__builtin_expect(is_only_reading(io), 1)) {
+            receive(engine, io, scratch);
         } else {
             dispatch(engine, io, event->events);
         }

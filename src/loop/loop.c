@@ -79,12 +79,6 @@ static const struct pl_engine_ops *find_engine(const char *name)
     return NULL;
 }
 
-static void set_clock(struct peal_loop *loop, uint64_t now_ns)
-{
-    loop->now_ns = now_ns;
-    loop->now_ms = now_ns / 1000000u;
-}
-
 /* For an engine that has no try_send. */
 static ssize_t try_by_send(struct pl_io *io, const void *data, size_t size)
 {
@@ -102,7 +96,7 @@ static void init_fields(struct peal_loop *loop, const char *name)
     atomic_init(&loop->references, 1);
     loop->thread_mark = &pl_thread_mark;
     loop->try_send = loop->ops->try_send ? loop->ops->try_send : try_by_send;
-    set_clock(loop, sys_monotonic_ns());
+    pl_loop_set_clock(loop, sys_monotonic_ns());
     pl_wheel_init(&loop->wheel, pl_loop_now_ms(loop));
     strncpy(loop->name, name ? name : "loop", sizeof loop->name - 1);
 }
@@ -150,6 +144,7 @@ void pl_loop_flush_later(struct peal_loop *loop, struct pl_job *job)
 {
     if (pl_list_is_empty(&job->link)) {
         pl_list_append(&loop->flush_jobs, &job->link);
+        loop->has_jobs = true;
     }
 }
 
@@ -157,6 +152,7 @@ void pl_loop_reap_later(struct peal_loop *loop, struct pl_job *job)
 {
     pl_list_remove(&job->link); /* it may be waiting for flush, which it no longer needs */
     pl_list_append(&loop->reap_jobs, &job->link);
+    loop->has_jobs = true;
 }
 
 void pl_loop_settle(struct peal_loop *loop, struct pl_resident *resident)
@@ -199,6 +195,7 @@ void pl_loop_defer_task(struct peal_loop *loop, struct pl_task *task)
         loop->deferred = task;
     }
     loop->deferred_last = task;
+    loop->has_jobs = true;
 }
 
 void pl_loop_wrong_thread(const struct peal_loop *loop, const char *what)
@@ -253,6 +250,15 @@ __attribute__((noinline)) static void run_flush(struct peal_loop *loop)
     run_jobs(&batch);
 }
 
+/* What is put on the flush list or deferred from here on is for the next turn. */
+__attribute__((noinline)) static void run_all_jobs(struct peal_loop *loop)
+{
+    run_deferred(loop, false);
+    run_flush(loop);
+    run_jobs(&loop->reap_jobs);
+    loop->has_jobs = loop->deferred || !pl_list_is_empty(&loop->flush_jobs);
+}
+
 /* What follows the events. Mostly there is nothing of any kind, which is to cost nothing. */
 static inline void run_phases(struct peal_loop *loop)
 {
@@ -262,14 +268,8 @@ static inline void run_phases(struct peal_loop *loop)
     if (loop->now_ms != loop->wheel.now_ms) {
         pl_loop_run_timers(loop);
     }
-    if (loop->deferred) {
-        run_deferred(loop, false);
-    }
-    if (!pl_list_is_empty(&loop->flush_jobs)) {
-        run_flush(loop);
-    }
-    if (!pl_list_is_empty(&loop->reap_jobs)) {
-        run_jobs(&loop->reap_jobs);
+    if (loop->has_jobs) {
+        run_all_jobs(loop);
     }
 }
 
@@ -289,9 +289,8 @@ __attribute__((noinline)) static int64_t until_timer_ns(const struct peal_loop *
 
 static inline int64_t wait_ns(struct peal_loop *loop, int64_t most_ns, uint64_t now_ns)
 {
-    if (!pl_list_is_empty(&loop->flush_jobs) || !pl_list_is_empty(&loop->reap_jobs) ||
-        loop->deferred || has_quit_or_tasks(loop)) {
-        return 0;
+    if (loop->has_jobs || has_tasks(loop)) {
+        return 0; /* whether to quit is asked before sleeping */
     }
     if (loop->next_timer_ms == 0) {
         loop->next_timer_ms = pl_wheel_next_ms(&loop->wheel);
@@ -299,10 +298,9 @@ static inline int64_t wait_ns(struct peal_loop *loop, int64_t most_ns, uint64_t 
     return loop->next_timer_ms == UINT64_MAX ? most_ns : until_timer_ns(loop, most_ns, now_ns);
 }
 
-/* Polls without sleeping for up to busy_poll_us, which it takes off what is left to wait. Returns
- * events, 0 when none came, or a negative errno. */
-__attribute__((noinline)) static int busy_poll(struct peal_loop *loop, int64_t timeout_ns,
-                                               int64_t *inout_most_ns)
+/* Polls without sleeping for up to busy_poll_us. Returns events, 0 when none came, or a negative
+ * errno. */
+static int busy_poll(struct peal_loop *loop, int64_t timeout_ns)
 {
     uint64_t began_ns = sys_monotonic_ns(), most_ns = loop->busy_poll_us * 1000ull, spent_ns = 0;
     if (timeout_ns >= 0 && (uint64_t)timeout_ns < most_ns) {
@@ -313,50 +311,53 @@ __attribute__((noinline)) static int busy_poll(struct peal_loop *loop, int64_t t
         result = loop->ops->wait(loop->engine, 0);
         spent_ns = sys_monotonic_ns() - began_ns;
     }
-    if (*inout_most_ns >= 0) {
-        *inout_most_ns =
-            (uint64_t)*inout_most_ns > spent_ns ? *inout_most_ns - (int64_t)spent_ns : 0;
-    }
     return result;
 }
 
-static int wait_for_events(struct peal_loop *loop, int64_t most_ns)
+static int sleep_for_events(struct peal_loop *loop, int64_t timeout_ns)
 {
-    int64_t timeout_ns = wait_ns(loop, most_ns, loop->slept_ns);
-    int result;
-    if (loop->busy_poll_us > 0 && timeout_ns != 0) {
-        result = busy_poll(loop, timeout_ns, &most_ns);
-        if (result != 0) {
-            return result;
-        }
-        timeout_ns = wait_ns(loop, most_ns, sys_monotonic_ns());
-    }
-    if (timeout_ns != 0) {
-        loop->sleeping = true;
-        atomic_store_explicit(&loop->asleep, true, memory_order_seq_cst);
-        if (has_quit_or_tasks(loop)) {
-            timeout_ns = 0;
-        }
-    }
-    return loop->ops->wait(loop->engine, timeout_ns);
+    loop->sleeping = true;
+    atomic_store_explicit(&loop->asleep, true, memory_order_seq_cst);
+    return loop->ops->wait(loop->engine, has_quit_or_tasks(loop) ? 0 : timeout_ns);
 }
 
-/* Called by the engine between its wait and the first event of the batch: here the turn's work
- * begins. */
-void pl_loop_awake(struct peal_loop *loop)
+__attribute__((noinline)) static int poll_then_sleep(struct peal_loop *loop, int64_t most_ns,
+                                                     int64_t timeout_ns)
 {
-    /* An exchange, to see all that a thread which took asleep back did before: it counted itself in
-     * waking. */
-    if (loop->sleeping) {
-        loop->sleeping = false;
-        if (!atomic_exchange_explicit(&loop->asleep, false, memory_order_acquire)) {
-            pl_count(&loop->counters.wakes, 1);
-        }
+    uint64_t began_ns = loop->slept_ns;
+    int result = busy_poll(loop, timeout_ns);
+    if (result != 0) {
+        return result;
     }
     uint64_t now_ns = sys_monotonic_ns();
-    pl_count(&loop->counters.wait_ns, now_ns - loop->slept_ns);
-    loop->slept_ns = now_ns; /* a busy loop waits several times a turn */
-    set_clock(loop, now_ns);
+    if (most_ns >= 0) {
+        int64_t spent_ns = (int64_t)(now_ns - began_ns);
+        most_ns = most_ns > spent_ns ? most_ns - spent_ns : 0;
+    }
+    timeout_ns = wait_ns(loop, most_ns, now_ns);
+    return timeout_ns == 0 ? loop->ops->wait(loop->engine, 0) : sleep_for_events(loop, timeout_ns);
+}
+
+static inline int wait_for_events(struct peal_loop *loop, int64_t most_ns)
+{
+    int64_t timeout_ns = wait_ns(loop, most_ns, loop->slept_ns);
+    if (timeout_ns == 0) {
+        return loop->ops->wait(loop->engine, 0);
+    }
+    if (__builtin_expect(loop->busy_poll_us > 0, 0)) {
+        return poll_then_sleep(loop, most_ns, timeout_ns);
+    }
+    return sleep_for_events(loop, timeout_ns);
+}
+
+/* An exchange, to see all that a thread which took asleep back did before: it counted itself in
+ * waking. */
+void pl_loop_take_word_back(struct peal_loop *loop)
+{
+    loop->sleeping = false;
+    if (!atomic_exchange_explicit(&loop->asleep, false, memory_order_acquire)) {
+        pl_count(&loop->counters.wakes, 1);
+    }
 }
 
 /* Counted for each message, so as plain numbers, and shown to other threads once a turn. */
@@ -441,7 +442,7 @@ static void end(struct peal_loop *loop)
     }
     current = loop;
     loop->in_turn = true;
-    set_clock(loop, sys_monotonic_ns());
+    pl_loop_set_clock(loop, sys_monotonic_ns());
     atomic_store(&loop->life, PL_LOOP_ENDING);
     pl_record(loop, PL_RECORD_LOOP_END, 0, 0);
     tell_residents(loop);

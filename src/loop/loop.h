@@ -92,6 +92,7 @@ struct peal_loop {
     uint64_t slept_ns;  /* when the wait under way, or the last, began */
     bool in_turn;
     bool sleeping; /* asleep was set for the wait under way */
+    bool has_jobs; /* something may be on flush_jobs or reap_jobs, or deferred */
 
     struct pl_loop_counters counters; /* any thread reads */
     struct pl_recorder recorder;
@@ -126,7 +127,22 @@ static inline void pl_job_cancel(struct pl_job *job)
 void pl_loop_defer_task(struct peal_loop *loop, struct pl_task *task);
 
 /* The engine's: after it has waited, before it dispatches. The turn's clock is read here. */
-void pl_loop_awake(struct peal_loop *loop);
+void pl_loop_take_word_back(struct peal_loop *loop);
+static inline void pl_loop_set_clock(struct peal_loop *loop, uint64_t now_ns)
+{
+    loop->now_ns = now_ns;
+    loop->now_ms = now_ns / 1000000u;
+}
+static inline void pl_loop_awake(struct peal_loop *loop)
+{
+    if (loop->sleeping) {
+        pl_loop_take_word_back(loop);
+    }
+    uint64_t now_ns = sys_monotonic_ns();
+    pl_count(&loop->counters.wait_ns, now_ns - loop->slept_ns);
+    loop->slept_ns = now_ns; /* a busy loop waits several times a turn */
+    pl_loop_set_clock(loop, now_ns);
+}
 
 void pl_loop_run_timers(struct peal_loop *loop); /* timer.c */
 

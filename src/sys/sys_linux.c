@@ -12,6 +12,8 @@
  * Nothing else is kept here: no state of the library, no retries, no policy. */
 #include "sys/sys.h"
 
+#include "sys/raw_call.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -143,6 +145,39 @@ uint64_t sys_random(void)
     return sys_monotonic_ns() * 0x9e3779b97f4a7c15u;
 }
 
+/* ---- straight to the kernel, where that is known (raw_call.h) */
+
+static inline ssize_t direct_recv(int fd, void *data, size_t size, int flags)
+{
+#if PL_RAW_CALLS
+    return raw_call(SYS_recvfrom, fd, data, (long)size, flags);
+#else
+    ssize_t result = recv(fd, data, size, flags);
+    return result < 0 ? -errno : result;
+#endif
+}
+
+static inline ssize_t direct_send(int fd, const void *data, size_t size, int flags)
+{
+#if PL_RAW_CALLS
+    return raw_call(SYS_sendto, fd, data, (long)size, flags);
+#else
+    ssize_t result = send(fd, data, size, flags);
+    return result < 0 ? -errno : result;
+#endif
+}
+
+static inline int direct_epoll_wait(int epoll_fd, struct epoll_event *events, int events_max,
+                                    int timeout_ms)
+{
+#if PL_RAW_CALLS
+    return (int)raw_call(SYS_epoll_wait, epoll_fd, events, events_max, timeout_ms);
+#else
+    int result = epoll_wait(epoll_fd, events, events_max, timeout_ms);
+    return result < 0 ? -errno : result;
+#endif
+}
+
 /* ---- fds */
 
 static int checked(int result)
@@ -191,15 +226,15 @@ __attribute__((noinline)) static int epoll_wait_for(int epoll_fd, struct epoll_e
         atomic_store_explicit(&old_kernel, true, memory_order_relaxed);
     }
     int64_t timeout_ms = timeout_ns < 0 ? -1 : timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
-    return checked(epoll_wait(epoll_fd, events, events_max,
-                              timeout_ms > 86400000 ? 86400000 : (int)timeout_ms));
+    return direct_epoll_wait(epoll_fd, events, events_max,
+                             timeout_ms > 86400000 ? 86400000 : (int)timeout_ms);
 }
 
 int sys_epoll_wait(int epoll_fd, struct epoll_event *events, int events_max, int64_t timeout_ns)
 {
     return timeout_ns > 0 || has_fault_hook()
                ? epoll_wait_for(epoll_fd, events, events_max, timeout_ns)
-               : checked(epoll_wait(epoll_fd, events, events_max, timeout_ns < 0 ? -1 : 0));
+               : direct_epoll_wait(epoll_fd, events, events_max, timeout_ns < 0 ? -1 : 0);
 }
 
 int sys_eventfd(void)
@@ -335,26 +370,26 @@ __attribute__((noinline, cold)) static ssize_t recv_unless_fault(int fd, void *d
                                                                  int flags)
 {
     FAULT("recv");
-    return checked_size(recv(fd, data, size, flags));
+    return direct_recv(fd, data, size, flags);
 }
 
 ssize_t sys_recv(int fd, void *data, size_t size, int flags)
 {
     return has_fault_hook() ? recv_unless_fault(fd, data, size, flags)
-                            : checked_size(recv(fd, data, size, flags));
+                            : direct_recv(fd, data, size, flags);
 }
 
 __attribute__((noinline, cold)) static ssize_t send_unless_fault(int fd, const void *data,
                                                                  size_t size, int flags)
 {
     FAULT("send");
-    return checked_size(send(fd, data, size, flags));
+    return direct_send(fd, data, size, flags);
 }
 
 ssize_t sys_send(int fd, const void *data, size_t size, int flags)
 {
     return has_fault_hook() ? send_unless_fault(fd, data, size, flags)
-                            : checked_size(send(fd, data, size, flags));
+                            : direct_send(fd, data, size, flags);
 }
 
 ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flags)
