@@ -144,6 +144,10 @@ class Child:
         how = f"signal {-status}" if status < 0 else f"status {status}"
         return f"{self.name} ended ({how}): {sentence}"
 
+    def ended_well(self):
+        """Whether it has ended by itself, and with status 0."""
+        return self.process.poll() == 0
+
     def alive(self):
         return self.process.poll() is None
 

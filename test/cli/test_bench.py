@@ -407,7 +407,7 @@ class Runner(unittest.TestCase):
 
     def command(self, *words):
         return [sys.executable, RUN, "--programs", os.path.join(self.folder, "programs"), "--out",
-                self.out, "--no-micro", *words]
+                self.out, *words]
 
     def bench(self, *words, status=0, env=None):
         done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False,
@@ -449,6 +449,24 @@ class Runner(unittest.TestCase):
         self.assertEqual(self.left_over(), [])
         again, _ = self.bench("--report", os.path.join(self.out, "bench.json"))
         self.assertIn(again.partition("Plots:")[0].strip(), out)
+
+    def test_small_programs_are_taken_in(self):
+        self.programs = os.path.join(self.folder, "programs", "micro")
+        os.makedirs(self.programs)
+        self.install("timers", """#!/usr/bin/env python3
+import sys
+assert sys.argv[1:] == ["--quick"], sys.argv
+print("for people")
+print('{"figure": "timer fired", "of": "Peal", "value": 41.5, "unit": "ns"}')
+print('{"figure": 1')
+""")
+        self.install("posts", "#!/usr/bin/env python3\nimport sys\n"
+                     "sys.exit('no second core')\n")
+        out, _ = self.bench("--quick", "--only", "echo-1-shared", "--rounds", "1", "--slice", "0.01")
+        self.assertRegex(out, r"timer fired, ns +41\.5")
+        for part in ("timers printed what is no figure: {\"figure\": 1",
+                     "posts ended (status 1): no second core"):
+            self.assertIn(f"Note: {part}", out)
 
     def test_a_load_that_dies_leaves_the_others_alone(self):
         out, _ = self.bench("--only", "echo-1-shared", "--peers", "libuv-write", "--rounds", "3",
