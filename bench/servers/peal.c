@@ -4,9 +4,10 @@
  *
  * echo is examples/echo.c. frames takes each message with the codec and sends its answer with
  * peal_conn_send_message; the library gathers what one callback sends. sink has no on_data, so
- * input is discarded, and answers in on_eof. source sends the one piece by reference, two at a
- * time, and goes on in on_drain. broadcast sends one blob to all with peal_server_broadcast.
- * Default limits; only keepalive is off, which no other server here has on.
+ * input is discarded, and answers in on_eof. source sends the one piece by reference and asks for
+ * on_drain, in which it sends the next: one at a time, so that it is still in the cache when the
+ * peer reads it. broadcast sends one blob to all with peal_server_broadcast. Default limits; only
+ * keepalive is off, which no other server here has on.
  *
  * One loop serves on the main thread. With LOOPS there is a pool of so many, with one SO_REUSEPORT
  * listener each, and the main thread only waits for SIGTERM. */
@@ -35,6 +36,13 @@ static void on_data_frames(struct peal_conn *conn, struct peal_buf *input, void 
     }
 }
 
+/* The other servers have it from their listener. */
+static void on_open_sink(struct peal_conn *conn, void *user)
+{
+    (void)user;
+    (void)bench_bound_receive(peal_conn_fd(conn));
+}
+
 static void on_eof_sink(struct peal_conn *conn, struct peal_buf *input, void *user)
 {
     (void)input;
@@ -47,15 +55,13 @@ static void on_eof_sink(struct peal_conn *conn, struct peal_buf *input, void *us
 static void on_drain_source(struct peal_conn *conn, void *user)
 {
     uint64_t left = (uint64_t)(uintptr_t)user;
-    for (int i = 0; i < 2 && left > 0; i++, left--) {
-        peal_conn_send_ref(conn, piece);
-    }
-    peal_conn_set_user(conn, (void *)(uintptr_t)left);
-    if (left > 0) {
-        peal_conn_want_drain(conn);
-    } else {
+    if (left == 0) {
         peal_conn_close(conn);
+        return;
     }
+    peal_conn_set_user(conn, (void *)(uintptr_t)(left - 1));
+    peal_conn_send_ref(conn, piece);
+    peal_conn_want_drain(conn);
 }
 
 static void on_data_source(struct peal_conn *conn, struct peal_buf *input, void *user)
@@ -83,7 +89,7 @@ static void on_data_broadcast(struct peal_conn *conn, struct peal_buf *input, vo
 static const struct peal_conn_ops mode_ops[] = {
     [BENCH_ECHO] = {.on_data = on_data_echo},
     [BENCH_FRAMES] = {.on_data = on_data_frames},
-    [BENCH_SINK] = {.on_eof = on_eof_sink},
+    [BENCH_SINK] = {.on_open = on_open_sink, .on_eof = on_eof_sink},
     [BENCH_SOURCE] = {.on_data = on_data_source, .on_drain = on_drain_source},
     [BENCH_BROADCAST] = {.on_data = on_data_broadcast},
 };
