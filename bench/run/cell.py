@@ -21,8 +21,6 @@ from plan import WARM_UP_ROUNDS
 REST_STEP_S = 0.001
 REST_NS = 30_000
 REST_TIMEOUT_S = 0.1
-ACCEPT_TIMEOUT_S = 5.0
-SETTLE_S = 0.05
 
 
 class Programs:
@@ -75,22 +73,11 @@ class Participant:
                 command += ["--pipeline", str(case.pipeline)]
             self.loads.append(children.start(f"the load of {self.peer.title}",
                                              command + ["--control"], sets[1]))
-        if case.load == "broadcast":
-            self.wait_for_conns(case.conns)
         # A first tiny slice: it is answered when all connections are open.
         for load in self.loads:
             load.say("run 0.01")
         for load in self.loads:
             self.listen(processes.answer(load, 0.01))
-
-    def wait_for_conns(self, conns):
-        """Until the server has accepted all connections. One that it has not accepted yet misses a
-        broadcast, and the load waits in vain. A server may hide its sockets from /proc, so this does
-        not wait for ever."""
-        end = time.monotonic() + ACCEPT_TIMEOUT_S
-        while processes.open_files(self.server.pid) < conns and time.monotonic() < end:
-            time.sleep(REST_STEP_S)
-        time.sleep(SETTLE_S)
 
     def listen(self, answer):
         """Keeps what a load says of errors, in slices of warm-up too, as it says it: each thing

@@ -129,8 +129,9 @@ def connections_script(view, path):
     return lines + [
         "set title " + quoted("CPU time of the server for a message of 64 bytes (less is better)"
                               "\\n{/*0.8 " + subtitle(view.results) + "}"),
-        "set logscale x", f"set xtics ({tics})", 'set xlabel "connections, logarithmic"',
-        'set ylabel "µs a message"', "set yrange [0:*]",
+        "set logscale x", f"set xtics ({tics})",
+        f"set xrange [{rows[0].case.conns * 0.8}:{rows[-1].case.conns * 1.25}]", 'set xlabel "connections, logarithmic"',
+        'set ylabel "µs per message"', "set yrange [0:*]",
         "set key outside right top Left reverse samplen 2 spacing 1.3",
         "plot " + ", \\\n  ".join(parts)]
 
@@ -176,12 +177,12 @@ def spread_of(row):
 
 
 def ticks(low, high):
-    """Round numbers between two others, neither few nor many."""
-    rounds = [factor * 10 ** power for power in range(7) for factor in (1, 2, 5)]
-    found = [tic for tic in rounds if low <= tic <= high]
-    if len(found) < 3:
-        step = [factor * 10 ** power for power in range(7) for factor in (1, 1.5, 2, 3, 4, 5, 7)]
-        found = [int(tic) if tic == int(tic) else tic for tic in step if low <= tic <= high]
+    """Round numbers between two others, three to five of them where that can be."""
+    for factors in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), (1, 1.2, 1.4, 1.7, 2, 2.4, 3)):
+        found = [factor * 10 ** power for power in range(7) for factor in factors]
+        found = [int(tic) if tic == int(tic) else tic for tic in found if low <= tic <= high]
+        if len(found) >= 3:
+            break
     return found
 
 

@@ -75,10 +75,6 @@ def waits_with(pid):
     return "epoll" if "anon_inode:[eventpoll]" in kinds else ""
 
 
-def open_files(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
 class Child:
     """One process; its output comes line by line, with a deadline."""
 

@@ -375,6 +375,12 @@ class Tables(unittest.TestCase):
         self.assertEqual(set(plots.MARKS), {peer.name for peer in field.PEERS})
         self.assertEqual(len(set(plots.MARKS.values())), len(plots.MARKS))
 
+    def test_ticks_are_round_and_few(self):
+        self.assertEqual(plots.ticks(250, 40000), [300, 1000, 3000, 10000, 30000])
+        self.assertEqual(plots.ticks(9, 1200), [10, 100, 1000])
+        self.assertEqual(plots.ticks(430, 1300), [500, 700, 1000])
+        self.assertEqual(plots.ticks(10000, 40000), [10000, 15000, 20000, 30000, 40000])
+
     def test_loads_are_merged(self):
         answers = [{"messages": 10, "bytes": 640, "seconds": 1.0, "p50_us": 1.0, "p99_us": 9.0,
                     "p999_us": 9.5, "errors": {"reset": 2}},
