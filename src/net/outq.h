@@ -24,7 +24,7 @@ struct pl_chunk {
             off_t offset;
             int fd;
         } file;
-        unsigned char data[8]; /* COPY: capacity bytes, the allocation goes on */
+        unsigned char data[0]; /* COPY: capacity bytes, the allocation goes on */
     };
 };
 
