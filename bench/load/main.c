@@ -113,6 +113,11 @@ static void run(struct load *load, double seconds, bool print)
     struct rusage before;
     struct rusage after;
     load->messages = load->bytes = 0;
+    if (load->kind->persistent && load->alive < load->conns_count && load->errors == 0) {
+        load->errors = load->conns_count - load->alive;
+        (void)snprintf(load->error, sizeof(load->error), "%llu connections were lost before",
+                       (unsigned long long)load->errors);
+    }
     load_hist_reset(&load->hist);
     (void)getrusage(RUSAGE_SELF, &before);
     load->over = false;
