@@ -10,12 +10,12 @@ import random
 
 START_S = 0.15          # a server and its load, started and ended
 CONNECT_S = 0.00012     # a connection, opened and closed
-SLICE_OVERHEAD_S = 0.02  # asking for a slice, letting the server come to rest, reading its time
+SLICE_OVERHEAD_S = 0.012  # asking for a slice, letting the server come to rest, reading its time
 WARM_UP_ROUNDS = 2
 
 PROFILES = {
     "full": {"rounds": 22, "slice_s": 0.2, "minutes": 19.0, "micro_s": 240.0},
-    "quick": {"rounds": 5, "slice_s": 0.06, "minutes": 1.7, "micro_s": 15.0},
+    "quick": {"rounds": 6, "slice_s": 0.06, "minutes": 1.7, "micro_s": 15.0},
 }
 
 
