@@ -187,14 +187,24 @@ def row_notes(row, said=()):
                "time meanwhile.")
 
 
+def count_sentence(view):
+    """How many targets came out how."""
+    words = [found["word"].split()[0] for row in view.rows for found in row.targets.values()]
+    counted = [(words.count(word), title) for word, title in
+               (("met", "met"), ("tie", "within 2%"), ("missed", "missed"), ("not", "not measured"))]
+    return "Of the targets " + ", ".join(f"{count} {title}" for count, title in counted if count) + "."
+
+
 def target_sentences(view):
-    """Every target with its verdict."""
+    """Every target with its verdict; how many of them came out how at the end."""
     for row in view.rows:
         for name, found in row.targets.items():
             ratio = f"{found['ratio']['median']:.3f}" if found["ratio"] else "–"
             base = "" if row.case.base == field.BASE else f" of {title_of(row.case.base)}"
             yield (f"{row.case.title}, {title_of(name)}: {ratio}{base}, "
                    f"target ≤ {found['limit']:.2f}: {found['word']}")
+    if any(row.targets for row in view.rows):
+        yield count_sentence(view)
 
 
 def ahead_sentences(view, kind):

@@ -304,6 +304,7 @@ class Tables(unittest.TestCase):
         for part in (
                 "64 B x 100, Peal epoll: 1.000, target ≤ 1.01: met",
                 "64 B x 100, Peal io_uring: –, target ≤ 0.95: not measured",
+                "Of the targets 1 met, 1 not measured.",
                 "64 B x 100: libev ahead of Peal epoll in CPU by 11%",
                 "Asio is missing: the program asio was not built.",
                 "Peal epoll: the load counted 12 errors.",
@@ -506,6 +507,12 @@ print('{"figure": 1')
         out, _ = self.bench("--plan", "--only", "churn")
         self.assertIn("connect, 1 byte, FIN", out)
         self.assertFalse(os.path.exists(self.out))
+
+    def test_the_script_tells_the_plan_without_building(self):
+        done = subprocess.run([os.path.join(cli.ROOT, "scripts", "bench.sh"), "--plan", "--quick"],
+                              capture_output=True, text=True, check=True,
+                              timeout=cli.PATIENCE_S, stdin=subprocess.DEVNULL)
+        self.assertRegex(done.stdout, r"^\d+ cases, .* at most \d+ (s|min)\.\n")
 
     def test_wrong_words_are_told(self):
         for words, sentence in (
