@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The histogram: a value's slot is made of the position of its highest bit and of the seven bits
- * that follow.
+/* The histogram: a value's slot is made of the position of its highest bit and of the ten bits that
+ * follow.
  *
- *     value < 128               slot = value                        each value has its own
- *     2^e <= value < 2^(e+1)    slot = (e - 6) * 128 + the seven bits below the highest
+ *     value < 1024              slot = value                        each value has its own
+ *     2^e <= value < 2^(e+1)    slot = (e - 9) * 1024 + the ten bits below the highest
  *
- * The two meet without a gap: 128 is the first value of the second row. Adding is a count of
+ * The two meet without a gap: 1,024 is the first value of the second row. Adding is a count of
  * leading zeros and an increment, cheap enough to do for every message. Percentiles walk the slots,
- * which is done once.
+ * which is done once, or once a second.
  */
 #include "histogram.h"
+
+#include <string.h>
 
 static unsigned slot_of(uint64_t value)
 {
@@ -49,6 +51,11 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
     }
     into->count += from->count;
     into->max = from->max > into->max ? from->max : into->max;
+}
+
+void histogram_clear(struct histogram *histogram)
+{
+    memset(histogram, 0, sizeof(*histogram));
 }
 
 uint64_t histogram_at(const struct histogram *histogram, double share)
