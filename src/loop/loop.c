@@ -79,6 +79,13 @@ static const struct pl_engine_ops *find_engine(const char *name)
     return NULL;
 }
 
+void pl_loop_new_ms(struct peal_loop *loop)
+{
+    loop->now_ms = loop->now_ns / 1000000u;
+    loop->ms_ends_ns = (loop->now_ms + 1) * 1000000u;
+    loop->due |= PL_DUE_TIMERS;
+}
+
 /* For an engine that has no try_send. */
 static ssize_t try_by_send(struct pl_io *io, const void *data, size_t size)
 {
@@ -98,6 +105,7 @@ static void init_fields(struct peal_loop *loop, const char *name)
     loop->try_send = loop->ops->try_send ? loop->ops->try_send : try_by_send;
     pl_loop_set_clock(loop, sys_monotonic_ns());
     pl_wheel_init(&loop->wheel, pl_loop_now_ms(loop));
+    loop->due = 0; /* no timer can be due yet */
     strncpy(loop->name, name ? name : "loop", sizeof loop->name - 1);
 }
 
@@ -144,7 +152,7 @@ void pl_loop_flush_later(struct peal_loop *loop, struct pl_job *job)
 {
     if (pl_list_is_empty(&job->link)) {
         pl_list_append(&loop->flush_jobs, &job->link);
-        loop->has_jobs = true;
+        loop->due |= PL_DUE_JOBS;
     }
 }
 
@@ -152,7 +160,7 @@ void pl_loop_reap_later(struct peal_loop *loop, struct pl_job *job)
 {
     pl_list_remove(&job->link); /* it may be waiting for flush, which it no longer needs */
     pl_list_append(&loop->reap_jobs, &job->link);
-    loop->has_jobs = true;
+    loop->due |= PL_DUE_JOBS;
 }
 
 void pl_loop_settle(struct peal_loop *loop, struct pl_resident *resident)
@@ -170,8 +178,9 @@ static void wake(struct peal_loop *loop)
     if (!atomic_load_explicit(&loop->asleep, memory_order_seq_cst)) {
         return;
     }
-    atomic_fetch_add_explicit(&loop->waking, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&loop->waking, 1, memory_order_seq_cst);
     if (atomic_exchange_explicit(&loop->asleep, false, memory_order_seq_cst)) {
+        atomic_fetch_add_explicit(&loop->counters.wakes.value, 1, memory_order_relaxed);
         loop->ops->wake(loop->engine); /* the end of the loop waits for us: waking is not 0 */
     }
     atomic_fetch_sub_explicit(&loop->waking, 1, memory_order_release);
@@ -195,7 +204,7 @@ void pl_loop_defer_task(struct peal_loop *loop, struct pl_task *task)
         loop->deferred = task;
     }
     loop->deferred_last = task;
-    loop->has_jobs = true;
+    loop->due |= PL_DUE_JOBS;
 }
 
 void pl_loop_wrong_thread(const struct peal_loop *loop, const char *what)
@@ -251,12 +260,13 @@ __attribute__((noinline)) static void run_flush(struct peal_loop *loop)
 }
 
 /* What is put on the flush list or deferred from here on is for the next turn. */
-__attribute__((noinline)) static void run_all_jobs(struct peal_loop *loop)
+__attribute__((noinline)) static void run_timers_and_jobs(struct peal_loop *loop)
 {
+    pl_loop_run_timers(loop);
     run_deferred(loop, false);
     run_flush(loop);
     run_jobs(&loop->reap_jobs);
-    loop->has_jobs = loop->deferred || !pl_list_is_empty(&loop->flush_jobs);
+    loop->due = loop->deferred || !pl_list_is_empty(&loop->flush_jobs) ? PL_DUE_JOBS : 0;
 }
 
 /* What follows the events. Mostly there is nothing of any kind, which is to cost nothing. */
@@ -265,11 +275,8 @@ static inline void run_phases(struct peal_loop *loop)
     if (has_tasks(loop)) {
         run_batch(loop, pl_task_take_all(&loop->tasks), false);
     }
-    if (loop->now_ms != loop->wheel.now_ms) {
-        pl_loop_run_timers(loop);
-    }
-    if (loop->has_jobs) {
-        run_all_jobs(loop);
+    if (loop->due) {
+        run_timers_and_jobs(loop);
     }
 }
 
@@ -289,7 +296,7 @@ __attribute__((noinline)) static int64_t until_timer_ns(const struct peal_loop *
 
 static inline int64_t wait_ns(struct peal_loop *loop, int64_t most_ns, uint64_t now_ns)
 {
-    if (loop->has_jobs || has_tasks(loop)) {
+    if (loop->due & PL_DUE_JOBS || has_tasks(loop)) {
         return 0; /* whether to quit is asked before sleeping */
     }
     if (loop->next_timer_ms == 0) {
@@ -316,7 +323,6 @@ static int busy_poll(struct peal_loop *loop, int64_t timeout_ns)
 
 static int sleep_for_events(struct peal_loop *loop, int64_t timeout_ns)
 {
-    loop->sleeping = true;
     atomic_store_explicit(&loop->asleep, true, memory_order_seq_cst);
     return loop->ops->wait(loop->engine, has_quit_or_tasks(loop) ? 0 : timeout_ns);
 }
@@ -350,16 +356,6 @@ static inline int wait_for_events(struct peal_loop *loop, int64_t most_ns)
     return sleep_for_events(loop, timeout_ns);
 }
 
-/* An exchange, to see all that a thread which took asleep back did before: it counted itself in
- * waking. */
-void pl_loop_take_word_back(struct peal_loop *loop)
-{
-    loop->sleeping = false;
-    if (!atomic_exchange_explicit(&loop->asleep, false, memory_order_acquire)) {
-        pl_count(&loop->counters.wakes, 1);
-    }
-}
-
 /* Counted for each message, so as plain numbers, and shown to other threads once a turn. */
 static void publish_bytes(struct peal_loop *loop)
 {
@@ -390,7 +386,7 @@ static void leave(struct peal_loop *loop, struct peal_loop *outer)
     current = outer;
 }
 
-static int turn(struct peal_loop *loop, int64_t most_ns)
+static inline __attribute__((always_inline)) int turn(struct peal_loop *loop, int64_t most_ns)
 {
     int result = wait_for_events(loop, most_ns);
     run_phases(loop);
@@ -454,7 +450,10 @@ static void end(struct peal_loop *loop)
     reap_all(loop);
     while (pl_wheel_take_any(&loop->wheel)) {
     }
-    while (atomic_load_explicit(&loop->waking, memory_order_acquire) > 0) {
+    /* Whoever takes the word "asleep" after this finds it false and writes nothing; whoever took it
+     * before is counted in waking by now. */
+    atomic_exchange_explicit(&loop->asleep, false, memory_order_seq_cst);
+    while (atomic_load_explicit(&loop->waking, memory_order_seq_cst) > 0) {
         sys_thread_yield(); /* a thread is inside wake: a few instructions and one write */
     }
     pl_assert(pl_list_is_empty(&loop->flush_jobs) && pl_list_is_empty(&loop->reap_jobs));

@@ -36,6 +36,11 @@ struct pl_resident {
     void (*on_loop_end)(struct pl_resident *resident);
 };
 
+enum pl_loop_due {
+    PL_DUE_JOBS = 1,  /* something may be on flush_jobs or reap_jobs, or deferred */
+    PL_DUE_TIMERS = 2 /* a millisecond has begun */
+};
+
 enum pl_loop_life { PL_LOOP_ALIVE, PL_LOOP_ENDING, PL_LOOP_ENDED };
 
 /* Counters written by one thread and read by any: no lock, no read-modify-write. */
@@ -88,11 +93,11 @@ struct peal_loop {
     struct pl_list residents;
     struct pl_task *deferred, *deferred_last; /* peal_loop_defer: run after the timers */
     uint32_t busy_poll_us;
-    unsigned detaching; /* ios whose on_detached has not come: the engine's count */
-    uint64_t slept_ns;  /* when the wait under way, or the last, began */
+    unsigned detaching;  /* ios whose on_detached has not come: the engine's count */
+    uint64_t ms_ends_ns; /* when now_ms will be past */
+    uint64_t slept_ns;   /* when the wait under way, or the last, began */
     bool in_turn;
-    bool sleeping; /* asleep was set for the wait under way */
-    bool has_jobs; /* something may be on flush_jobs or reap_jobs, or deferred */
+    uint8_t due; /* enum pl_loop_due: what the phases after the events have to look at */
 
     struct pl_loop_counters counters; /* any thread reads */
     struct pl_recorder recorder;
@@ -126,18 +131,21 @@ static inline void pl_job_cancel(struct pl_job *job)
 /* Runs the task at the end of the turn. The loop's thread, while the loop lives. */
 void pl_loop_defer_task(struct peal_loop *loop, struct pl_task *task);
 
-/* The engine's: after it has waited, before it dispatches. The turn's clock is read here. */
-void pl_loop_take_word_back(struct peal_loop *loop);
+/* The turn's clock. Milliseconds are divided out when a new one has begun, which is also when timers
+ * may be due. */
+void pl_loop_new_ms(struct peal_loop *loop);
 static inline void pl_loop_set_clock(struct peal_loop *loop, uint64_t now_ns)
 {
     loop->now_ns = now_ns;
-    loop->now_ms = now_ns / 1000000u;
+    if (__builtin_expect(now_ns >= loop->ms_ends_ns, 0)) {
+        pl_loop_new_ms(loop);
+    }
 }
+
+/* The engine's: after it has waited, before it dispatches. The turn's clock is read here. */
 static inline void pl_loop_awake(struct peal_loop *loop)
 {
-    if (loop->sleeping) {
-        pl_loop_take_word_back(loop);
-    }
+    atomic_store_explicit(&loop->asleep, false, memory_order_relaxed);
     uint64_t now_ns = sys_monotonic_ns();
     pl_count(&loop->counters.wait_ns, now_ns - loop->slept_ns);
     loop->slept_ns = now_ns; /* a busy loop waits several times a turn */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* System calls straight to the kernel, for the three that each message or turn makes: recv, send and
- * epoll_wait. libc's functions for them ask whether the thread can be cancelled, move the result to
- * errno, from where the seam would take it back, and cost as much as all that the library does with
- * a message besides. The library's threads are not cancelled inside of a loop.
+/* System calls straight to the kernel, for the three that each message or turn makes: recv, send
+ * and epoll_wait. libc's functions for them ask whether the thread can be cancelled, move the
+ * result to errno, from where the seam would take it back, and cost as much as all that the library
+ * does with a message besides. The library's threads are not cancelled inside of a loop.
  *
- * Only where it is known how (x86-64), and not under a sanitizer, which has to see libc's functions.
- * Elsewhere PL_RAW_CALLS is 0, and libc is called. */
+ * Only where it is known how (x86-64), and not under a sanitizer, which has to see libc's
+ * functions. Elsewhere PL_RAW_CALLS is 0, and libc is called. */
 #ifndef PL_RAW_CALL_H
 #define PL_RAW_CALL_H
 
