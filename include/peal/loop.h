@@ -31,8 +31,10 @@ struct peal_loop;
 
 struct peal_loop_options {
     const char *name; /* for logs and reports; copied, at most 15 bytes; default "loop" */
-    const char
-        *engine; /* "epoll"; default: PEAL_ENGINE from the environment, else the best there is */
+    /* "epoll" or "io_uring"; default: PEAL_ENGINE from the environment, else the best there is.
+     * Where the system has or allows no io_uring the loop runs on epoll, which it logs as a
+     * warning; peal_loop_engine tells. */
+    const char *engine;
 };
 
 typedef void (*peal_task_fn)(void *user);
@@ -98,7 +100,7 @@ PEAL_API uint64_t peal_loop_now_ns(const struct peal_loop *loop);
 PEAL_API void peal_loop_set_busy_poll_us(struct peal_loop *loop, uint32_t busy_poll_us);
 
 PEAL_API const char *peal_loop_name(const struct peal_loop *loop);   /* any thread */
-PEAL_API const char *peal_loop_engine(const struct peal_loop *loop); /* any thread: "epoll" */
+PEAL_API const char *peal_loop_engine(const struct peal_loop *loop); /* any thread: "epoll" … */
 
 /* The last 4096 lifecycle events of the loop and its connections, oldest first, as lines. The
  * loop's thread. */

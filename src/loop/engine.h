@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The engine: what waits for events and moves bytes. Its interface is shaped like completions,
  * because readiness can imitate completion cheaply and the reverse is slow. Two engines fit it:
- * epoll (engine_epoll.c), io_uring (later).
+ * epoll (engine_epoll.c) and io_uring (engine_uring.c).
  *
  * An io is one fd at an engine. It is a part of its owner's structure (a connection, a listener, a
  * watch …), and the owner hears of it through its handler, always from inside pl_engine_ops.wait,
@@ -33,8 +33,8 @@
  *  E5  detach(io): no handler is called any more but on_detached, and on_sent before it for bytes
  *      of a send that was queued. Returns true if nothing is in flight: the owner may then close
  *      the fd and free the memory at once (but see E6); false: on_detached(io) will come, and the
- *      fd and the memory of a queued send stay until then. Detach removes the fd from the kernel's set explicitly, so
- *      duplicates of the fd (fork, dup) leave no registration behind.
+ *      fd and the memory of a queued send stay until then. Detach removes the fd from the kernel's
+ * set explicitly, so duplicates of the fd (fork, dup) leave no registration behind.
  *
  *  E6  A stale event is impossible: owners free an io, or attach it anew, only in the reap phase
  *      or later, when no event of the batch is left.
@@ -151,6 +151,7 @@ struct pl_engine_ops {
 };
 
 extern const struct pl_engine_ops pl_engine_epoll;
+extern const struct pl_engine_ops pl_engine_uring; /* where PL_HAS_URING is defined */
 
 /* Connections taken from a listener in one turn, at most: the rest waits for the next, so that
  * accepting does not starve the connections that there are. */

@@ -62,12 +62,16 @@ struct peal_loop *peal_loop_unref(struct peal_loop *loop)
 
 /* ---- making one */
 
+/* The first is the default. */
+static const struct pl_engine_ops *const engines[] = {
+    &pl_engine_epoll,
+#ifdef PL_HAS_URING
+    &pl_engine_uring,
+#endif
+};
+
 static const struct pl_engine_ops *find_engine(const char *name)
 {
-    static const struct pl_engine_ops *const engines[] = {&pl_engine_epoll};
-    if (!name) {
-        name = sys_getenv("PEAL_ENGINE");
-    }
     if (!name || name[0] == '\0') {
         return engines[0];
     }
@@ -76,7 +80,33 @@ static const struct pl_engine_ops *find_engine(const char *name)
             return engines[i];
         }
     }
-    return NULL;
+    /* Known, but not in this build: as where the system forbids it. */
+    return strcmp(name, "io_uring") == 0 ? engines[0] : NULL;
+}
+
+/* Whether an engine could not be made because this system does not have it, or forbids it. */
+static bool is_not_here(int error)
+{
+    return error == -ENOSYS || error == -EPERM || error == -EACCES || error == -EINVAL ||
+           error == -EOPNOTSUPP;
+}
+
+/* The engine that was asked for, or epoll, which every system has. */
+static int make_engine(struct peal_loop *loop, const char *asked)
+{
+    int result = loop->ops->new (loop, &loop->engine);
+    if (loop->ops != &pl_engine_epoll && is_not_here(result)) {
+        loop->ops = &pl_engine_epoll;
+        pl_log(PEAL_LOG_WARNING,
+               "loop %s runs on epoll: this system does not let it use %s (%s). Containers and "
+               "sandboxes often forbid it; Linux has what is needed from 6.1 on.",
+               loop->name, asked, peal_strerror(result));
+        result = loop->ops->new (loop, &loop->engine);
+    } else if (result == 0 && asked && strcmp(asked, loop->ops->name) != 0) {
+        pl_log(PEAL_LOG_WARNING, "loop %s runs on %s: this library was built without %s",
+               loop->name, loop->ops->name, asked);
+    }
+    return result;
 }
 
 void pl_loop_new_ms(struct peal_loop *loop)
@@ -98,6 +128,7 @@ static void init_fields(struct peal_loop *loop, const char *name)
 {
     pl_list_init(&loop->flush_jobs);
     pl_list_init(&loop->reap_jobs);
+    pl_list_init(&loop->leaving_jobs);
     pl_list_init(&loop->residents);
     pl_task_queue_init(&loop->tasks);
     atomic_init(&loop->references, 1);
@@ -109,7 +140,7 @@ static void init_fields(struct peal_loop *loop, const char *name)
     strncpy(loop->name, name ? name : "loop", sizeof loop->name - 1);
 }
 
-static int init_resources(struct peal_loop *loop)
+static int init_resources(struct peal_loop *loop, const char *engine)
 {
     loop->scratch = sys_malloc(PL_SCRATCH_BYTES);
     if (!loop->scratch) {
@@ -117,14 +148,18 @@ static int init_resources(struct peal_loop *loop)
     }
     int result = pl_recorder_init(&loop->recorder);
     if (result == 0) {
-        result = loop->ops->new (loop, &loop->engine);
+        result = make_engine(loop, engine);
     }
     return result;
 }
 
 int peal_loop_new(const struct peal_loop_options *options, struct peal_loop **ret_loop)
 {
-    const struct pl_engine_ops *ops = find_engine(options ? options->engine : NULL);
+    const char *engine = options && options->engine ? options->engine : sys_getenv("PEAL_ENGINE");
+    if (engine && engine[0] == '\0') {
+        engine = NULL;
+    }
+    const struct pl_engine_ops *ops = find_engine(engine);
     if (!ops) {
         return -EINVAL;
     }
@@ -134,7 +169,7 @@ int peal_loop_new(const struct peal_loop_options *options, struct peal_loop **re
     }
     loop->ops = ops;
     init_fields(loop, options ? options->name : NULL);
-    int result = init_resources(loop);
+    int result = init_resources(loop, engine);
     if (result < 0) {
         sys_free(loop->scratch);
         pl_recorder_deinit(&loop->recorder);
@@ -161,6 +196,12 @@ void pl_loop_reap_later(struct peal_loop *loop, struct pl_job *job)
     pl_list_remove(&job->link); /* it may be waiting for flush, which it no longer needs */
     pl_list_append(&loop->reap_jobs, &job->link);
     loop->due |= PL_DUE_JOBS;
+}
+
+void pl_loop_reap_when_detached(struct peal_loop *loop, struct pl_job *job)
+{
+    pl_list_remove(&job->link);
+    pl_list_append(&loop->leaving_jobs, &job->link);
 }
 
 void pl_loop_settle(struct peal_loop *loop, struct pl_resident *resident)
@@ -422,9 +463,9 @@ static void tell_residents(struct peal_loop *loop)
 static void reap_all(struct peal_loop *loop)
 {
     run_jobs(&loop->reap_jobs);
-    while (loop->detaching > 0) {
-        if (loop->ops->wait(loop->engine, -1) < 0) {
-            return;
+    while (!pl_list_is_empty(&loop->leaving_jobs)) {
+        if (loop->ops->wait(loop->engine, -1) < 0) { /* then nothing is in flight any more */
+            pl_list_splice(&loop->reap_jobs, &loop->leaving_jobs);
         }
         run_jobs(&loop->reap_jobs);
     }

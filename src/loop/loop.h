@@ -84,6 +84,7 @@ struct peal_loop {
     uint64_t now_ns;         /* the monotonic clock at the start of the turn's work */
     struct pl_list flush_jobs;
     struct pl_list reap_jobs;
+    struct pl_list leaving_jobs; /* of ios that were detached with something in flight */
     struct pl_chunk_cache
         *chunks; /* spare output chunks (src/net/outq.c); NULL until there are any */
     void (*chunks_free)(struct peal_loop *loop); /* called when the loop ends */
@@ -93,7 +94,6 @@ struct peal_loop {
     struct pl_list residents;
     struct pl_task *deferred, *deferred_last; /* peal_loop_defer: run after the timers */
     uint32_t busy_poll_us;
-    unsigned detaching;  /* ios whose on_detached has not come: the engine's count */
     uint64_t ms_ends_ns; /* when now_ms will be past */
     uint64_t slept_ns;   /* when the wait under way, or the last, began */
     bool in_turn;
@@ -119,6 +119,9 @@ struct peal_loop {
  * that list: nothing. */
 void pl_loop_flush_later(struct peal_loop *loop, struct pl_job *job);
 void pl_loop_reap_later(struct peal_loop *loop, struct pl_job *job);
+/* For an io whose detach returned false: its job is run in reap if the engine breaks and
+ * on_detached cannot come. on_detached queues it with pl_loop_reap_later. */
+void pl_loop_reap_when_detached(struct peal_loop *loop, struct pl_job *job);
 static inline void pl_job_init(struct pl_job *job)
 {
     pl_list_init(&job->link);

@@ -121,6 +121,8 @@ struct peal_watch *peal_watch_close(struct peal_watch *watch)
         reap(&watch->job);
     } else if (watch->ended ? !watch->detaching : loop->ops->detach(loop->engine, &watch->io)) {
         pl_loop_reap_later(loop, &watch->job);
+    } else {
+        pl_loop_reap_when_detached(loop, &watch->job);
     }
     return NULL;
 }

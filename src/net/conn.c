@@ -312,6 +312,8 @@ void pl_conn_peer_ended(struct peal_conn *conn)
                 !pl_conn_has(conn, PL_CONN_FAILED)) {
                 both_ended(conn);
             } else {
+                struct peal_loop *loop = conn->io.loop;
+                loop->ops->recv_stop(loop->engine, &conn->io); /* it stays: errors matter */
                 pl_conn_arm_timer(conn);
             }
         } else if (pl_conn_has(conn, PL_CONN_FIN_SENT)) {
@@ -431,6 +433,7 @@ static void reap(struct pl_job *job)
     if (pl_conn_has(conn, PL_CONN_ATTACHED)) {
         conn->flags &= ~(uint32_t)PL_CONN_ATTACHED;
         if (!loop->ops->detach(loop->engine, &conn->io)) {
+            pl_loop_reap_when_detached(loop, &conn->job);
             return; /* on_detached brings it back here */
         }
     }

@@ -145,6 +145,12 @@ static void reap_attempt_later(struct attempt *attempt)
     pl_loop_reap_later(attempt->connector->loop, &attempt->job);
 }
 
+static void reap_attempt_when_detached(struct attempt *attempt)
+{
+    attempt->job.run = reap_attempt;
+    pl_loop_reap_when_detached(attempt->connector->loop, &attempt->job);
+}
+
 /* Gives up a socket that the engine knows; all others are on their way out already. */
 static void end_attempt(struct attempt *attempt)
 {
@@ -154,6 +160,8 @@ static void end_attempt(struct attempt *attempt)
         attempt->phase = ENDING;
         if (loop->ops->detach(loop->engine, &attempt->io)) {
             reap_attempt_later(attempt);
+        } else {
+            reap_attempt_when_detached(attempt);
         }
     } else if (attempt->phase == WON) {
         attempt->phase = ENDING; /* on_detached will come */
@@ -273,6 +281,8 @@ static void on_connect(struct pl_io *io, int error)
     end_race(connector, attempt);
     if (connector->loop->ops->detach(connector->loop->engine, io)) {
         deliver(attempt);
+    } else {
+        reap_attempt_when_detached(attempt);
     }
 }
 
@@ -280,6 +290,7 @@ static void on_detached(struct pl_io *io)
 {
     struct attempt *attempt = pl_container(io, struct attempt, io);
     if (attempt->phase == WON) {
+        pl_job_cancel(&attempt->job);
         deliver(attempt);
     } else {
         reap_attempt_later(attempt);

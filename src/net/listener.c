@@ -271,6 +271,7 @@ static void reap(struct pl_job *job)
     if (listener->attached) {
         listener->attached = false;
         if (!loop->ops->detach(loop->engine, &listener->io)) {
+            pl_loop_reap_when_detached(loop, &listener->job);
             return;
         }
     }

@@ -12,6 +12,8 @@
  * Nothing else is kept here: no state of the library, no retries, no policy. */
 #include "sys/sys.h"
 
+
+#include "sys/fault.h"
 #include "sys/raw_call.h"
 
 #include <errno.h>
@@ -62,6 +64,11 @@ static inline int fault(char kind, const char *name)
         return hook(kind, name, atomic_load_explicit(&fault_user, memory_order_relaxed));
     }
     return 0;
+}
+
+int sys_fault(const char *name)
+{
+    return fault('s', name);
 }
 
 /* In a function that returns a negative errno: fails with the hook's. */
