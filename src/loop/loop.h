@@ -134,8 +134,8 @@ static inline void pl_job_cancel(struct pl_job *job)
 /* Runs the task at the end of the turn. The loop's thread, while the loop lives. */
 void pl_loop_defer_task(struct peal_loop *loop, struct pl_task *task);
 
-/* The turn's clock. Milliseconds are divided out when a new one has begun, which is also when timers
- * may be due. */
+/* The turn's clock. Milliseconds are divided out when a new one has begun, which is also when
+ * timers may be due. */
 void pl_loop_new_ms(struct peal_loop *loop);
 static inline void pl_loop_set_clock(struct peal_loop *loop, uint64_t now_ns)
 {

@@ -12,7 +12,6 @@
  * Nothing else is kept here: no state of the library, no retries, no policy. */
 #include "sys/sys.h"
 
-
 #include "sys/fault.h"
 #include "sys/raw_call.h"
 
