@@ -16,10 +16,11 @@ ASKED = (("cpu_ns", "CPU", False), ("rate", "rate", True), ("p50_us", "p50", Fal
 
 
 def better_engine(condensed):
-    """The name of Peal's better engine in a cell, or None."""
-    there = [(found["cpu_ns"]["median"], name) for name, found in condensed.items()
-             if kind_of(name) == "peal"]
-    return min(there)[1] if there else None
+    """The name of Peal's better engine in a cell, or None. Without raw epoll there are no ratios,
+    and the plain medians must do."""
+    there = [name for name in condensed if kind_of(name) == "peal"]
+    key = "ratio" if all(condensed[name]["ratio"] for name in there) else "cpu_ns"
+    return min(there, key=lambda name: condensed[name][key]["median"], default=None)
 
 
 def kind_of(name):
