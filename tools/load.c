@@ -24,18 +24,10 @@
 #include <peal/pool.h>
 #include <peal/signal.h>
 
-#include "args.h"
 #include "commands.h"
 #include "common.h"
 
-enum {
-    PIPELINED_BYTES_MAX = 128 * 1024 * 1024,
-    SIZE_MAX_BYTES = 64 * 1024 * 1024,
-    FDS_MAX = 1 << 20
-};
-
-static const char *const mode_names[] = {"pingpong", "pipeline", "churn", "idle"};
-enum { MODE_COUNT = sizeof(mode_names) / sizeof(mode_names[0]) };
+enum { FDS_MAX = 1 << 20 };
 
 struct load {
     struct load_options options;
@@ -136,6 +128,9 @@ static int start_workers(struct load *load)
         worker->options = options;
         worker->loop = peal_pool_loop(load->pool, i);
         worker->payload = load->payload;
+        worker->began_ns = load->began_ns;
+        worker->number = i;
+        worker->step = threads;
         worker->conn_count =
             (unsigned)(options->conns / threads + (i < options->conns % threads ? 1 : 0));
         worker->done = on_worker_done;
@@ -215,95 +210,10 @@ static int run(const struct load_options *options)
     return good ? 0 : 1;
 }
 
-/* ---- options */
-
-static int check(const struct arg_command *command, const struct arg_texts *operands,
-                 struct load_options *options)
-{
-    char host[PEAL_HOST_MAX];
-    struct peal_addr address;
-    const char *why = NULL;
-    uint16_t port;
-    int mode = 0;
-
-    if (operands->count != 1) {
-        return args_mistake(command, "one mode is needed: pingpong, pipeline, churn or idle");
-    }
-    while (mode < MODE_COUNT && strcmp(operands->items[0], mode_names[mode]) != 0) {
-        mode++;
-    }
-    if (mode == MODE_COUNT) {
-        return args_mistake(command, "\"%s\" is no mode; there are pingpong, pipeline, churn, idle",
-                            operands->items[0]);
-    }
-    options->mode = (enum load_mode)mode;
-    options->mode_name = mode_names[mode];
-    if (options->connect == NULL) {
-        return args_mistake(command, "--connect ADDRESS is needed: where the server is");
-    }
-    if (peal_addr_parse(options->connect, &address, &why) < 0 &&
-        peal_endpoint_split(options->connect, host, sizeof(host), &port, &why) < 0) {
-        return args_mistake(command, "--connect %s: %s", options->connect, why);
-    }
-    if (options->depth != 0 && options->mode != LOAD_PIPELINE) {
-        return args_mistake(command, "--depth goes with pipeline only");
-    }
-    if (options->mode != LOAD_PIPELINE) {
-        options->depth = 1;
-    } else if (options->depth == 0) {
-        options->depth = 16;
-    }
-    if (options->depth * options->size > PIPELINED_BYTES_MAX) {
-        return args_mistake(command, "--depth times --size is over 128 MiB for each connection");
-    }
-    if (options->threads > options->conns) {
-        options->threads = options->conns;
-    }
-    return -1;
-}
-
 int load_main(int argc, char **argv)
 {
-    struct load_options options = {.conns = 100, .size = 64, .threads = 1, .time_ms = 5000};
-    const char *end = NULL;
-    struct arg_texts operands = {.count = 0};
-    const struct arg args[] = {
-        {"connect", "ADDRESS", "the server: 127.0.0.1:2007, [::1]:2007, host:2007, unix:PATH",
-         ARG_TEXT, .into = &options.connect},
-        {"conns", "N", "connections (100)", ARG_COUNT, .into = &options.conns, .min = 1,
-         .max = 1000000},
-        {"size", "BYTES", "of a message (64)", ARG_SIZE, .into = &options.size, .min = 1,
-         .max = SIZE_MAX_BYTES},
-        {"seconds", "S", "how long (5)", ARG_TIME, .into = &options.time_ms, .min = 1,
-         .max = 86400000},
-        {"threads", "N", "loops, each on a thread of its own (1)", ARG_COUNT,
-         .into = &options.threads, .min = 1, .max = 1024},
-        {"depth", "D", "pipeline: messages under way on a connection (16)", ARG_COUNT,
-         .into = &options.depth, .min = 1, .max = 65536},
-        {"end", "HOW", "churn: end connections by fin or by rst (fin)", ARG_CHOICE, .into = &end,
-         .choices = "fin rst"},
-        {"json", NULL, "print JSON", ARG_FLAG, .into = &options.json},
-        {0},
-    };
-    const struct arg_command command = {
-        "load", "pingpong|pipeline|churn|idle --connect ADDRESS [OPTION]…",
-        "Puts an echo server under load and prints what it did with it.\n\n"
-        "  pingpong   one message under way on each connection\n"
-        "  pipeline   several\n"
-        "  churn      connect, one message, end; again and again\n"
-        "  idle       connect, and do nothing; tells how many are still open in the end",
-        args, "Exits 1 if a connection could not be made or bytes came back that were not sent."};
+    struct load_options options;
+    int exit_code = load_options_read(argc, argv, &options);
 
-    int exit_code = args_parse(&command, argc, argv, &operands);
-    if (exit_code < 0) {
-        exit_code = check(&command, &operands, &options);
-    }
-    if (exit_code < 0 && end != NULL && options.mode != LOAD_CHURN) {
-        exit_code = args_mistake(&command, "--end goes with churn only");
-    }
-    if (exit_code >= 0) {
-        return exit_code;
-    }
-    options.reset = end != NULL && strcmp(end, "rst") == 0;
-    return run(&options);
+    return exit_code >= 0 ? exit_code : run(&options);
 }

@@ -3,7 +3,9 @@
  *
  * Rates are what was complete within the time, over the time as it really was. MiB/s counts the
  * payload once, although it crosses twice: it is the echo server's goodput. Latencies are from the
- * call of send to the last byte of the echo; of churn, from the call of connect.
+ * call of send to the last byte of the echo; of churn, from the call of connect; with a rate, from
+ * the time when the schedule asked for that call. What was due and never came back has no latency
+ * that is known, and is told beside it: a percentile without that number would flatter the server.
  */
 #include "load.h"
 
@@ -15,6 +17,7 @@
 #include "common.h"
 
 static const double shares[] = {0.5, 0.9, 0.99, 0.999};
+enum { BEHIND_TOLD_NS = 100000000, LATE_TOLD_NS = 10000000 };
 enum { SHARE_COUNT = sizeof(shares) / sizeof(shares[0]) };
 
 static double mib_per_s(const struct load_options *options, const struct load_counts *counts,
@@ -32,6 +35,22 @@ static void print_time(const char *name, uint64_t time_ns)
     } else {
         printf("  %s %.1f ms", name, (double)time_ns / 1e6);
     }
+}
+
+static void print_latency(const struct histogram *latency_ns)
+{
+    static const char *const names[SHARE_COUNT] = {"p50", "p90", "p99", "p99.9"};
+
+    if (latency_ns->count == 0) {
+        printf("latency      none: no message came back\n");
+        return;
+    }
+    printf("latency    ");
+    for (int i = 0; i < SHARE_COUNT; i++) {
+        print_time(names[i], histogram_at(latency_ns, shares[i]));
+    }
+    print_time("max", latency_ns->max);
+    printf("\n");
 }
 
 static void print_errors(const struct load_counts *counts)
@@ -52,11 +71,35 @@ static void print_errors(const struct load_counts *counts)
     printf("%s\n", any ? "" : " none");
 }
 
+/* Unanswered alone is no news: something is always under way when time is up. */
+static void print_schedule(const struct load_options *options, const struct load_counts *counts,
+                           double seconds)
+{
+    double due_per_s = (double)counts->due / seconds;
+
+    printf("schedule     asked for %" PRIu64 "/s", options->rate);
+    if (options->ramp_ms > 0) {
+        printf(" (%.0f/s with the ramp)", due_per_s);
+    }
+    printf(", reached %.0f/s", (double)counts->messages / seconds);
+    if (counts->not_sent > 0 || counts->behind_ns > BEHIND_TOLD_NS) {
+        printf(": the schedule is %.3g s behind\n", (double)counts->behind_ns / 1e9);
+        printf("             due and not sent %" PRIu64 ", sent and not answered %" PRIu64
+               "; the latencies leave these out\n",
+               counts->not_sent, counts->unanswered);
+    } else {
+        printf("\n");
+    }
+    if (counts->late_ns > LATE_TOLD_NS) {
+        printf("             the load itself was late by up to %.3g s: it had too little of the "
+               "processor\n",
+               (double)counts->late_ns / 1e9);
+    }
+}
+
 static void report_text(const struct load_options *options, const struct load_counts *counts,
                         double seconds)
 {
-    static const char *const names[SHARE_COUNT] = {"p50", "p90", "p99", "p99.9"};
-
     printf("%s against %s: connections %" PRIu64 ", threads %" PRIu64 ", %.2f s",
            options->mode_name, options->connect, options->conns, options->threads, seconds);
     if (options->mode == LOAD_IDLE) {
@@ -65,12 +108,10 @@ static void report_text(const struct load_options *options, const struct load_co
         printf(", size %" PRIu64 ", depth %" PRIu64 "\n", options->size, options->depth);
         printf("messages     %" PRIu64 "  %.0f/s  %.2f MiB/s\n", counts->messages,
                (double)counts->messages / seconds, mib_per_s(options, counts, seconds));
-        printf("latency    ");
-        for (int i = 0; i < SHARE_COUNT; i++) {
-            print_time(names[i], histogram_at(&counts->latency_ns, shares[i]));
+        if (options->rate > 0) {
+            print_schedule(options, counts, seconds);
         }
-        print_time("max", counts->latency_ns.max);
-        printf("\n");
+        print_latency(&counts->latency_ns);
     }
     printf("connections  opened %" PRIu64 ", closed %" PRIu64, counts->opened, counts->closed);
     for (int cause = 0; cause < PEAL_CAUSE_COUNT; cause++) {
@@ -93,6 +134,7 @@ static void report_json(const struct load_options *options, const struct load_co
     printf(", \"conns\": %" PRIu64 ", \"size\": %" PRIu64 ", \"depth\": %" PRIu64
            ", \"threads\": %" PRIu64 ", \"seconds\": %.3f",
            options->conns, options->size, options->depth, options->threads, seconds);
+    printf(", \"ramp_seconds\": %.3f", options->ramp_ms / 1e3);
     printf(", \"messages\": %" PRIu64 ", \"messages_per_s\": %.1f, \"mib_per_s\": %.3f",
            counts->messages, (double)counts->messages / seconds,
            mib_per_s(options, counts, seconds));
@@ -111,7 +153,17 @@ static void report_json(const struct load_options *options, const struct load_co
             comma = ", ";
         }
     }
-    printf("}, \"wrong\": %" PRIu64 ", \"errors\": {", counts->wrong);
+    printf("}, \"schedule\": ");
+    if (options->rate > 0) {
+        printf("{\"asked_per_s\": %" PRIu64 ", \"due\": %" PRIu64 ", \"not_sent\": %" PRIu64
+               ", \"unanswered\": %" PRIu64 ", \"behind_ns\": %" PRIu64
+               ", \"load_late_ns\": %" PRIu64 "}",
+               options->rate, counts->due, counts->not_sent, counts->unanswered, counts->behind_ns,
+               counts->late_ns);
+    } else {
+        printf("null");
+    }
+    printf(", \"wrong\": %" PRIu64 ", \"errors\": {", counts->wrong);
     comma = "";
     for (int i = 0; i < LOAD_ERRORS_MAX; i++) {
         if (counts->errors[i].count > 0) {

@@ -5,14 +5,16 @@
  *
  * A message is the same bytes each time; what comes back is compared with them as it comes, in
  * whatever pieces. The time of sending is kept in a ring of as many places as messages can be under
- * way; echoes come back in order, so the oldest is always the one that has come.
+ * way; echoes come back in order, so the oldest is always the one that has come. With a rate, it is
+ * the time when the message should have been sent (load_schedule.c).
  *
  * Rules:
  *  1. Only what is complete when time is up counts as a message: what is drained after that would
  *     flatter the rate.
  *  2. A connection that fails to open is an error and is not tried again, except by churn, which
  *     waits a little first: a server that is gone must not turn the load into a spin.
- *  3. Stopping is bounded: connections are closed gracefully and, when patience is over, aborted.
+ *  3. Bytes that were not asked for are wrong bytes, and no message.
+ *  4. Stopping is bounded: connections are closed gracefully and, when patience is over, aborted.
  *     Then done is called, whatever the server does.
  *
  * The clock is read for each message, not taken from the loop's turn: the turn's time is older than
@@ -26,18 +28,6 @@
 #include <time.h>
 
 enum { CONNECTING_MAX = 256, PATIENCE_MS = 3000, CHURN_RETRY_MS = 50 };
-
-struct load_conn {
-    struct load_worker *worker;
-    struct peal_client *client;
-    struct peal_conn *conn; /* while it is open */
-    struct peal_timer retry;
-    uint64_t *sent_ns; /* a ring of options->depth */
-    uint64_t sent;     /* messages */
-    uint64_t echoed;
-    size_t message_bytes; /* that came back, of the message under way */
-    bool message_wrong;
-};
 
 uint64_t load_now_ns(void)
 {
@@ -74,6 +64,11 @@ void load_merge(struct load_counts *into, const struct load_counts *from)
             load_count_error(into, from->errors[i].error, from->errors[i].count);
         }
     }
+    into->due += from->due;
+    into->not_sent += from->not_sent;
+    into->unanswered += from->unanswered;
+    into->behind_ns = from->behind_ns > into->behind_ns ? from->behind_ns : into->behind_ns;
+    into->late_ns = from->late_ns > into->late_ns ? from->late_ns : into->late_ns;
     histogram_merge(&into->latency_ns, &from->latency_ns);
 }
 
@@ -90,27 +85,56 @@ static void check_done(struct load_worker *worker)
     }
 }
 
-static void send_message(struct load_conn *load)
+/* When the message that is to be sent now counts from. */
+static uint64_t sending_ns(const struct load_conn *load)
+{
+    return load->worker->options->rate > 0 ? load_schedule_due_ns(load, load->sent) : load_now_ns();
+}
+
+static bool send_message(struct load_conn *load)
 {
     const struct load_options *options = load->worker->options;
 
-    load->sent_ns[load->sent % options->depth] = load_now_ns();
-    if (peal_conn_send(load->conn, load->worker->payload, options->size) > 0) {
-        load->sent++;
+    load->sent_ns[load->sent % options->depth] = sending_ns(load);
+    if (peal_conn_send(load->conn, load->worker->payload, options->size) <= 0) {
+        return false;
     }
+    load->sent++;
+    return true;
 }
 
 static void begin(struct load_conn *load)
 {
     struct load_worker *worker = load->worker;
 
+    worker->connecting++;
     if (worker->options->mode == LOAD_CHURN) {
-        load->sent_ns[0] = load_now_ns(); /* a cycle counts from its connect on */
+        load->sent_ns[0] = sending_ns(load); /* a cycle counts from its connect on */
+        load->sent++;
+        load->cycling = true;
     }
     int error = peal_client_connect(load->client);
     if (error < 0) {
         load_count_error(&worker->counts, error, 1);
         worker->connecting--;
+    }
+}
+
+void load_go(struct load_conn *load)
+{
+    const struct load_options *options = load->worker->options;
+
+    if (options->mode == LOAD_CHURN) {
+        if (!load->cycling && load->due > load->sent) {
+            begin(load);
+        }
+        return;
+    }
+    while (load->conn != NULL && load->due > load->sent &&
+           load->sent - load->echoed < options->depth) {
+        if (!send_message(load)) {
+            return; /* it is closing: what is due is taken account of when it has closed */
+        }
     }
 }
 
@@ -127,11 +151,12 @@ static void on_open(struct peal_conn *conn, void *user)
         peal_conn_abort(conn);
         return;
     }
-    load->sent = load->echoed = 0;
     load->message_bytes = 0;
+    load->message_wrong = false;
     if (worker->options->mode == LOAD_CHURN) {
-        load->sent = 1;
         peal_conn_send(conn, worker->payload, worker->options->size);
+    } else if (worker->options->rate > 0) {
+        load_schedule_join(load);
     } else if (worker->options->mode != LOAD_IDLE) {
         for (uint64_t i = 0; i < worker->options->depth; i++) {
             send_message(load);
@@ -140,14 +165,27 @@ static void on_open(struct peal_conn *conn, void *user)
     connect_more(worker);
 }
 
+/* A cycle of churn has ended. */
 static void begin_again(void *user)
 {
     struct load_conn *load = user;
 
-    if (!load->worker->stopping) {
-        load->worker->connecting++;
+    if (load->worker->stopping) {
+        return;
+    }
+    load->cycling = false;
+    if (load->worker->options->rate > 0) {
+        load_go(load);
+    } else {
         begin(load);
     }
+}
+
+/* The connection of a cycle of churn has closed, or was not made. */
+static void count_unanswered(struct load_conn *load)
+{
+    load->worker->counts.unanswered += load->sent - load->echoed;
+    load->echoed = load->sent;
 }
 
 static void on_retry(struct peal_timer *timer, void *user)
@@ -166,7 +204,10 @@ static void on_close(struct peal_conn *conn, const struct peal_close_record *rec
     worker->open--;
     worker->counts.closed++;
     worker->counts.causes[record->cause]++;
-    if (worker->options->mode == LOAD_CHURN && !worker->stopping) {
+    if (worker->options->mode != LOAD_CHURN) {
+        load_schedule_leave(load);
+    } else if (!worker->stopping) {
+        count_unanswered(load);
         /* not here: the client still counts this connection as open */
         int error = peal_loop_post(worker->loop, begin_again, load);
         if (error < 0) {
@@ -185,7 +226,10 @@ static void on_fail(struct peal_client *client, const struct peal_connect_failur
     (void)client;
     worker->connecting--;
     load_count_error(&worker->counts, failure->error, 1);
-    if (worker->options->mode == LOAD_CHURN && !worker->stopping) {
+    if (worker->options->mode != LOAD_CHURN) {
+        load_schedule_leave(load);
+    } else if (!worker->stopping) {
+        count_unanswered(load);
         peal_timer_start(&load->retry, CHURN_RETRY_MS, 0);
     }
     connect_more(worker);
@@ -199,17 +243,19 @@ static void on_message(struct load_conn *load)
     const struct load_options *options = worker->options;
     uint64_t sent_ns = load->sent_ns[load->echoed % options->depth];
 
-    load->echoed++;
     if (load->message_wrong) {
         load->message_wrong = false;
         worker->counts.wrong++;
     }
-    if (worker->stopping) {
+    if (worker->stopping || load->echoed == load->sent) {
         return;
     }
+    load->echoed++;
     worker->counts.messages++;
     histogram_add(&worker->counts.latency_ns, load_now_ns() - sent_ns);
-    if (options->mode != LOAD_CHURN) {
+    if (options->mode != LOAD_CHURN && options->rate > 0) {
+        load_go(load);
+    } else if (options->mode != LOAD_CHURN) {
         send_message(load);
     } else if (options->reset) {
         peal_conn_abort(load->conn);
@@ -267,19 +313,43 @@ static int make_conn(struct load_worker *worker, struct load_conn *load)
     return load->sent_ns == NULL ? -ENOMEM : peal_client_new(worker->loop, &client, &load->client);
 }
 
+/* Number n of all connections begins at n parts of the ramp. */
+static uint64_t ramp_ns(const struct load_worker *worker, unsigned place)
+{
+    const struct load_options *options = worker->options;
+    uint64_t number = worker->number + (uint64_t)place * worker->step;
+
+    return worker->began_ns + (uint64_t)options->ramp_ms * 1000000 / options->conns * number;
+}
+
 static void connect_more(struct load_worker *worker)
 {
+    uint64_t now_ns = load_now_ns();
+
     while (!worker->stopping && worker->connecting < CONNECTING_MAX &&
            worker->started < worker->conn_count) {
+        uint64_t due_ns = ramp_ns(worker, worker->started);
+        if (due_ns > now_ns) {
+            peal_timer_start(&worker->ramp, (due_ns - now_ns) / 1000000 + 1, 0);
+            return;
+        }
         struct load_conn *load = &worker->conns[worker->started++];
         int error = make_conn(worker, load);
         if (error < 0) {
             load_count_error(&worker->counts, error, 1);
-            continue;
+            load_schedule_leave(load);
+        } else if (worker->options->mode == LOAD_CHURN && worker->options->rate > 0) {
+            load_schedule_join(load);
+        } else {
+            begin(load);
         }
-        worker->connecting++;
-        begin(load);
     }
+}
+
+static void on_ramp(struct peal_timer *timer, void *user)
+{
+    (void)timer;
+    connect_more(user);
 }
 
 static void on_patience(struct peal_timer *timer, void *user)
@@ -299,9 +369,15 @@ void load_worker_start(void *user)
     struct load_worker *worker = user;
 
     peal_timer_init(&worker->patience, worker->loop, on_patience, worker);
+    peal_timer_init(&worker->ramp, worker->loop, on_ramp, worker);
     worker->conns = calloc(worker->conn_count, sizeof(*worker->conns));
     if (worker->conns == NULL) {
         load_count_error(&worker->counts, -ENOMEM, worker->conn_count);
+        return;
+    }
+    int error = load_schedule_open(worker);
+    if (error < 0) {
+        load_count_error(&worker->counts, error, 1);
         return;
     }
     connect_more(worker);
@@ -314,7 +390,9 @@ void load_worker_stop(void *user)
     if (worker->stopping) {
         return;
     }
+    load_schedule_close(worker);
     worker->stopping = true;
+    peal_timer_cancel(&worker->ramp);
     worker->counts.still_open = worker->open;
     for (unsigned i = 0; i < worker->started; i++) {
         struct load_conn *load = &worker->conns[i];

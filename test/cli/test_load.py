@@ -10,9 +10,9 @@ import unittest
 
 import cli
 
-FIELDS = {"mode", "connect", "conns", "size", "depth", "threads", "seconds", "messages",
-          "messages_per_s", "mib_per_s", "latency_ns", "opened", "closed", "still_open", "causes",
-          "wrong", "errors"}
+FIELDS = {"mode", "connect", "conns", "size", "depth", "threads", "seconds", "ramp_seconds",
+          "messages", "messages_per_s", "mib_per_s", "latency_ns", "opened", "closed",
+          "still_open", "causes", "schedule", "wrong", "errors"}
 
 
 def load(address, *args, status=0):
