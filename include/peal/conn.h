@@ -191,7 +191,7 @@ peal_conn_fd(const struct peal_conn *conn); /* loop's thread, for getsockopt; -1
 PEAL_API PEAL_MUST_USE int peal_conn_set_limits(struct peal_conn *conn,
                                                 const struct peal_conn_limits *limits);
 
-/* The last 16 moves of its state machine, as lines. The loop's thread, or once it has closed any
+/* All moves of its state machine, as lines. The loop's thread, or once it has closed any
  * thread with a reference. */
 PEAL_API void peal_conn_print_history(const struct peal_conn *conn,
                                       void (*line)(const char *text, void *user), void *user);

@@ -82,11 +82,13 @@ struct pl_shard *pl_server_choose_shard(struct peal_server *server)
 static void arrive(struct pl_task *task, bool dropped)
 {
     struct peal_conn *conn = pl_container(task, struct peal_conn, task);
-    struct pl_shard *shard = pl_container(conn->owner, struct pl_shard, owner);
+    struct pl_shard *shard = pl_container(conn->limits->owner, struct pl_shard, owner);
     struct peal_server *server = shard->server;
     if (dropped) {
         pl_count(&shard->counters.handover_lost, 1);
-        pl_server_discount(server, &conn->peer.any, conn->peer_size);
+        union pl_sockaddr peer;
+        socklen_t peer_size = pl_conn_peer(conn, &peer);
+        pl_server_discount(server, &peer.any, peer_size);
         pl_conn_discard(conn);
     } else {
         pl_shard_add(shard, conn);
@@ -100,7 +102,7 @@ static void arrive(struct pl_task *task, bool dropped)
 static bool hand_over(struct pl_shard *to, struct peal_conn *conn)
 {
     struct peal_server *server = to->server;
-    conn->owner = &to->owner;
+    conn->limits = to->limits; /* names the shard; counted when it opens */
     conn->task.fn = arrive;
     pl_server_hold(server);
     atomic_fetch_add(&to->incoming, 1);
@@ -220,7 +222,7 @@ int peal_server_adopt(struct peal_server *server, int fd)
                        sizeof on); /* a wish: a failure changes nothing that matters */
     }
     if (!hand_over(pl_server_choose_shard(server), conn)) {
-        sys_free(conn); /* the fd stays the caller's */
+        pl_conn_free_unopened(conn); /* the fd stays the caller's */
         pl_server_discount(server, (struct sockaddr *)&peer, peer_size);
         return PEAL_ERR_LOOP_ENDED;
     }

@@ -278,8 +278,8 @@ static void open_conn(struct peal_client *client, int fd, const struct peal_addr
     client->failures = 0;
     client->conn = conn;
     client->phase = OPEN;
-    int result = pl_conn_open(conn, client->loop, client->options.ops, client->options.user,
-                              client->limits, &client->owner);
+    int result =
+        pl_conn_open(conn, client->loop, client->options.ops, client->options.user, client->limits);
     if (result < 0) {
         client->conn = NULL;
         client->failures = failures;
@@ -490,10 +490,11 @@ struct peal_conn *peal_client_conn(const struct peal_client *client)
 struct peal_client *peal_conn_client(const struct peal_conn *conn)
 {
     pl_loop_check(conn->io.loop, "peal_conn_client");
-    if (!conn->owner || conn->owner->kind != PL_OWNER_CLIENT) {
+    struct pl_conn_owner *owner = pl_conn_owner(conn);
+    if (!owner || owner->kind != PL_OWNER_CLIENT) {
         return NULL;
     }
-    struct peal_client *client = pl_container(conn->owner, struct peal_client, owner);
+    struct peal_client *client = pl_container(owner, struct peal_client, owner);
     return atomic_load_explicit(&client->references, memory_order_acquire) > 0 ? client : NULL;
 }
 
@@ -503,9 +504,9 @@ static struct peal_client *make(struct peal_loop *loop, const struct pl_client_s
 {
     size_t addrs_size = setup->addr_count * sizeof(struct peal_addr);
     struct peal_client *client = sys_calloc(1, sizeof *client + addrs_size);
-    struct pl_limits *limits = pl_limits_new(&setup->options.limits);
-    if (!client || !limits) {
-        pl_limits_unref(limits);
+    struct pl_limits *limits =
+        client ? pl_limits_new(&setup->options.limits, &client->owner, 0) : NULL;
+    if (!limits) {
         sys_free(client);
         return NULL;
     }

@@ -14,8 +14,9 @@
  * only if on_open was (G1).
  *  3. The fd is closed in finish() (or in pl_conn_discard, for one that never opened), on the
  * loop's thread, right after on_close (G3).
- *  4. accepted + (remote & PL_REMOTE_BYTES) == taken + output.bytes + what is under way from other
- * threads, at all times; once PL_REMOTE_ENDED is set nothing is added to either side.
+ *  4. What was accepted is what was taken, what is queued, what its callback has gathered, and what
+ * is under way from other threads (remote & PL_REMOTE_BYTES): it is not counted a second time. Once
+ * PL_REMOTE_ENDED is set nothing is added.
  *  5. FAILED connections (the peer or the system broke them) keep their state until reap, where
  * what the kernel still holds of the input is shown first (G6). Everything else that ends at once
  * is CLOSED at once.
@@ -56,22 +57,28 @@ struct peal_conn *pl_conn_new(int fd, const struct sockaddr *peer, socklen_t pee
     atomic_init(&conn->state, PEAL_CONN_CONNECTING);
     pl_list_init(&conn->owner_link);
     pl_job_init(&conn->job);
-    if (peer && peer_size <= sizeof conn->peer) {
-        memcpy(&conn->peer, peer, peer_size);
-        conn->peer_size = (uint8_t)peer_size;
+    if (!pl_conn_set_peer(conn, peer, peer_size)) {
+        sys_free(conn);
+        return NULL;
     }
     return conn;
+}
+
+void pl_conn_free_unopened(struct peal_conn *conn)
+{
+    pl_conn_forget_peer(conn);
+    sys_free(conn);
 }
 
 void pl_conn_discard(struct peal_conn *conn)
 {
     pl_assert(pl_conn_state(conn) == PEAL_CONN_CONNECTING);
     sys_close(conn->io.fd);
-    sys_free(conn);
+    pl_conn_free_unopened(conn);
 }
 
 int pl_conn_open(struct peal_conn *conn, struct peal_loop *loop, const struct peal_conn_ops *ops,
-                 void *user, struct pl_limits *limits, struct pl_conn_owner *owner)
+                 void *user, struct pl_limits *limits)
 {
     int result = pl_handle_take(loop, conn);
     if (result < 0) {
@@ -87,14 +94,12 @@ int pl_conn_open(struct peal_conn *conn, struct peal_loop *loop, const struct pe
         return result;
     }
     peal_loop_ref(loop);
-    limits->references++;
-    conn->limits = limits;
-    conn->owner = owner;
+    conn->limits = pl_limits_ref(limits);
     conn->ops = ops;
     conn->user = user;
     conn->flags = PL_CONN_ATTACHED | PL_CONN_RECV_ON | PL_CONN_OPENED;
     conn->opened_ns = loop->now_ns;
-    conn->active_ms = conn->progress_ms = pl_loop_now_ms(loop);
+    conn->active_ms = conn->progress_ms = pl_conn_now_ms(conn);
     pl_gather_init(loop);
     pl_conn_note_limits(conn);
     pl_conn_timer_init(conn);
@@ -122,7 +127,7 @@ void pl_conn_enter(struct peal_conn *conn)
 void pl_conn_leave(struct peal_conn *conn)
 {
     if (pl_conn_leave_plain(conn, conn->io.loop)) {
-        conn->active_ms = conn->io.loop->now_ms;
+        conn->active_ms = (uint32_t)conn->io.loop->now_ms;
         return;
     }
     pl_conn_stop_gathering(conn);
@@ -172,7 +177,7 @@ void pl_conn_break(struct peal_conn *conn, enum peal_cause cause, int error)
     pl_conn_end_output(conn);
     if (!pl_conn_has(conn, PL_CONN_FAILED) && !is_only_a_long_linger(conn, cause)) {
         conn->cause = (uint8_t)cause;
-        conn->error = error;
+        conn->error = (int16_t)error;
         conn->flags |= wants_reset(cause) ? PL_CONN_RESET : 0u;
     }
     pl_conn_move(conn, PL_EVENT_BREAK);
@@ -185,7 +190,7 @@ void pl_conn_fail(struct peal_conn *conn, int error, bool rest)
         return;
     }
     pl_conn_end_output(conn);
-    conn->error = error;
+    conn->error = (int16_t)error;
     switch (error) {
     case -ECONNRESET:
     case -EPIPE:
@@ -254,7 +259,7 @@ static bool send_fin(struct peal_conn *conn)
         return false;
     }
     conn->flags |= PL_CONN_FIN_SENT;
-    conn->active_ms = conn->progress_ms = pl_loop_now_ms(conn->io.loop);
+    conn->active_ms = conn->progress_ms = pl_conn_now_ms(conn);
     return true;
 }
 
@@ -350,14 +355,13 @@ static void fill_record(struct peal_conn *conn, struct peal_close_record *record
         .error = conn->error,
         .clean = pl_conn_has(conn, PL_CONN_CLEAN),
         .bytes_received = conn->received,
-        .bytes_accepted = conn->accepted + on_the_way,
+        .bytes_accepted = conn->taken + conn->output.bytes + on_the_way,
         .bytes_taken = conn->taken,
         .bytes_unsent = conn->output.bytes + on_the_way,
         .bytes_unacked = (uint64_t)unacked,
         .bytes_discarded = conn->discarded,
         .lifetime_ns = conn->io.loop->now_ns - conn->opened_ns,
     };
-    pl_assert(record->bytes_accepted == record->bytes_taken + record->bytes_unsent);
 }
 
 /* Disconnecting resets at once, even while a child or a dup has a copy of the fd. Where it does not
@@ -392,9 +396,7 @@ static void finish(struct peal_conn *conn)
     conn->opened_ns = loop->now_ns; /* from now on: when it closed */
     pl_count(&loop->counters.closed, 1);
     atomic_fetch_sub_explicit(&loop->connections, 1, memory_order_relaxed);
-    conn->limits = pl_limits_unref(conn->limits);
-    struct pl_conn_owner *owner = conn->owner;
-    conn->owner = NULL;
+    struct pl_conn_owner *owner = conn->limits->owner;
     owner->closed(owner, conn, &record);
     pl_conn_closed_refs(conn);
 }

@@ -24,15 +24,35 @@ struct pl_conn_owner {
                    const struct peal_close_record *record);
 };
 
-/* Limits with their defaults filled in, shared by the connections of a shard; counted on one thread
- * only. */
+/* What the connections of an owner have in common: limits with their defaults filled in, and the
+ * owner. Each connection has a reference until its memory goes, so that other threads can read what
+ * is marked. peal_conn_set_limits gives a connection its own, which keep those that they took the
+ * place of. */
 struct pl_limits {
-    unsigned references;
+    _Atomic uint32_t references;
+    uint32_t server_number; /* whose references a drain report counts; 0: a client's */
+    struct pl_conn_owner *owner;
+    struct pl_limits *base;    /* NULL: shared */
+    _Atomic size_t output_cap; /* values.output_bytes_max, for any thread */
     struct peal_conn_limits values;
 };
 int pl_limits_check(const struct peal_conn_limits *limits); /* 0 or -EINVAL */
-struct pl_limits *pl_limits_new(const struct peal_conn_limits *limits);
+struct pl_limits *pl_limits_new(const struct peal_conn_limits *limits, struct pl_conn_owner *owner,
+                                uint32_t server_number);
+struct pl_limits *pl_limits_ref(struct pl_limits *limits);
 struct pl_limits *pl_limits_unref(struct pl_limits *limits);
+
+/* A peer's address: of IPv4 in the connection, others in a block of their own. */
+union pl_sockaddr {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+struct pl_peer {
+    socklen_t size;
+    union pl_sockaddr addr;
+};
+enum pl_peer_kind { PL_PEER_UNKNOWN, PL_PEER_V4, PL_PEER_OTHER };
 
 enum pl_conn_flag {
     PL_CONN_IN_CALLBACK =
@@ -84,53 +104,55 @@ enum pl_conn_request {
     PL_REQUEST_CAP = 8
 };
 
+/* Two cache lines hold all that a message needs on its way; the rest is touched at the ends of the
+ * connection's life, by time-outs and by other threads. */
 struct peal_conn {
-    /* --- the way of a message: first two cache lines */
-    struct pl_io io; /* 32: fd, what the engine is told, loop */
+    /* --- the first line: the way in */
+    struct pl_io io; /* fd, what the engine is told, loop */
     const struct peal_conn_ops *ops;
     void *user;
-    _Atomic uint64_t remote; /* any thread */
-    uint32_t flags;          /* enum pl_conn_flag */
+    uint32_t flags; /* enum pl_conn_flag */
     uint16_t pauses;
     _Atomic uint8_t state; /* enum peal_conn_state; written by machine.c only */
     uint8_t cause;
-    struct peal_buf *input; /* what on_data left; NULL: nothing */
-    struct pl_outq output;
     uint64_t received;
-    uint64_t accepted; /* without what is still under way from other threads */
+
+    /* --- the second: the way out */
+    _Atomic uint64_t remote; /* any thread */
     uint64_t taken;
-    uint64_t active_ms; /* when a byte last moved */
-    struct pl_limits *limits;
+    uint32_t active_ms;                 /* when a byte last moved; modulo 2^32, as progress_ms */
+    uint32_t progress_ms;               /* when the peer last took output */
+    _Atomic(struct pl_limits *) limits; /* any thread */
+    _Atomic size_t output_seen; /* output.bytes - output.file_bytes, for other threads; LINGERING:
+                                   bytes discarded since our FIN */
+    struct peal_buf *input;     /* what on_data left; NULL: nothing */
+    struct pl_outq output;
 
     /* --- the rest */
     struct pl_job job; /* flush or reap */
     struct peal_timer timer;
     struct pl_task task; /* hand-over to the loop, later requests of other threads */
     _Atomic uint32_t references;
-    _Atomic uint8_t requests;   /* enum pl_conn_request; any thread */
-    uint8_t ended_in;           /* the state before CLOSED */
-    struct pl_history history;  /* its last moves */
-    int error;                  /* negative errno of the cause */
-    uint32_t unacked_seen;      /* SIOCOUTQ when last looked */
-    _Atomic size_t output_cap;  /* limits->values.output_bytes_max, for other threads */
-    _Atomic size_t output_seen; /* output.bytes - output.file_bytes, for other threads */
-    uint64_t progress_ms;       /* when the peer last took output */
-    uint64_t taken_seen;        /* taken when last looked */
-    uint64_t discarded;
-    uint64_t lingered;  /* of those, since our FIN */
-    uint64_t opened_ns; /* then closed_ns, once closed */
+    uint32_t unacked_seen; /* SIOCOUTQ when last looked */
+    uint64_t opened_ns;    /* then closed_ns, once closed */
     uint64_t id;
-    struct pl_conn_owner *owner;
+    uint64_t discarded;
     struct pl_list owner_link; /* in the owner's list; then in the list of held connections */
-    struct pl_ref_site *sites; /* conn_refs.c */
-    uint32_t server_number;    /* whose references a drain report counts; 0: a client's */
-    uint8_t peer_size;
     union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
+        struct { /* in network order */
+            uint32_t address;
+            uint16_t port;
+        } v4;
+        struct pl_peer *other;
     } peer;
+    struct pl_history history;
+    int16_t error;            /* negative errno of the cause, or Peal's own */
+    _Atomic uint8_t requests; /* enum pl_conn_request; any thread */
+    uint8_t ended_in;         /* the state before CLOSED */
+    uint8_t peer_kind;        /* enum pl_peer_kind */
 };
+_Static_assert(offsetof(struct peal_conn, remote) == 64, "the way in is one cache line");
+_Static_assert(offsetof(struct peal_conn, output) < 128, "the way out is the second");
 
 /* ---- life (conn.c) */
 
@@ -140,12 +162,14 @@ struct peal_conn *pl_conn_new(int fd, const struct sockaddr *peer, socklen_t pee
 
 /* Opens it on the loop: attaches, runs on_open, at top level on the loop's thread. The reference
  * becomes the loop's. limits gets a further reference. On a negative errno nothing was called: the
- * fd is closed, the connection gone, owner not told. */
+ * fd is closed, the connection gone, its owner not told. */
 int pl_conn_open(struct peal_conn *conn, struct peal_loop *loop, const struct peal_conn_ops *ops,
-                 void *user, struct pl_limits *limits, struct pl_conn_owner *owner);
+                 void *user, struct pl_limits *limits);
 
-/* Gives up a connection that was never opened: closes the fd and frees it. Any thread. */
+/* Gives up a connection that was never opened: closes the fd and frees it, or only frees it. Any
+ * thread. */
 void pl_conn_discard(struct peal_conn *conn);
+void pl_conn_free_unopened(struct peal_conn *conn);
 
 /* Graceful end with the given cause: what peal_conn_close does on the loop's thread. */
 void pl_conn_close_for(struct peal_conn *conn, enum peal_cause cause);
@@ -162,6 +186,19 @@ static inline enum peal_conn_state pl_conn_state(const struct peal_conn *conn)
 {
     return (enum peal_conn_state)atomic_load_explicit(&conn->state, memory_order_relaxed);
 }
+static inline uint32_t pl_conn_now_ms(const struct peal_conn *conn)
+{
+    return (uint32_t)pl_loop_now_ms(conn->io.loop);
+}
+/* NULL once it has closed. The loop's thread. */
+static inline struct pl_conn_owner *pl_conn_owner(const struct peal_conn *conn)
+{
+    return conn->io.fd >= 0 && conn->limits ? conn->limits->owner : NULL;
+}
+/* conn_info.c. The size, 0: not known. False: no memory. */
+socklen_t pl_conn_peer(const struct peal_conn *conn, union pl_sockaddr *ret_peer);
+bool pl_conn_set_peer(struct peal_conn *conn, const struct sockaddr *peer, socklen_t size);
+void pl_conn_forget_peer(struct peal_conn *conn);
 static inline bool pl_conn_has(const struct peal_conn *conn, uint32_t flag)
 {
     return (conn->flags & flag) != 0;

@@ -95,7 +95,7 @@ static void on_bytes(struct peal_conn *conn, const void *data, size_t size)
 {
     struct peal_loop *loop = conn->io.loop;
     conn->received += size;
-    conn->active_ms = loop->now_ms;
+    conn->active_ms = (uint32_t)loop->now_ms;
     loop->bytes_received += size;
     if (pl_conn_state(conn) == PEAL_CONN_OPEN && conn->ops->on_data) {
         deliver(conn, data, size);
@@ -104,8 +104,9 @@ static void on_bytes(struct peal_conn *conn, const void *data, size_t size)
     conn->discarded += size;
     if (pl_conn_state(conn) == PEAL_CONN_LINGERING) {
         size_t limit = conn->limits->values.linger_bytes_max;
-        conn->lingered += size;
-        if (conn->lingered > limit) {
+        size_t lingered = atomic_load_explicit(&conn->output_seen, memory_order_relaxed) + size;
+        atomic_store_explicit(&conn->output_seen, lingered, memory_order_relaxed);
+        if (lingered > limit) {
             pl_conn_break(conn, PEAL_CAUSE_LINGER_LIMIT, 0);
         }
     }
@@ -141,7 +142,7 @@ void pl_conn_on_recv(struct pl_io *io, const void *data, ssize_t n)
     }
     struct peal_loop *loop = io->loop;
     conn->received += (size_t)n;
-    conn->active_ms = loop->now_ms;
+    conn->active_ms = (uint32_t)loop->now_ms;
     loop->bytes_received += (size_t)n;
     loop->view.begin = data; /* all of it is zero between callbacks */
     loop->view.size = (size_t)n;

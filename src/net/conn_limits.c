@@ -62,21 +62,34 @@ int pl_limits_check(const struct peal_conn_limits *limits)
     return values.output_low_bytes > values.output_high_bytes ? -EINVAL : 0;
 }
 
-struct pl_limits *pl_limits_new(const struct peal_conn_limits *limits)
+struct pl_limits *pl_limits_new(const struct peal_conn_limits *limits, struct pl_conn_owner *owner,
+                                uint32_t server_number)
 {
     struct pl_limits *counted = sys_malloc(sizeof *counted);
     if (counted) {
-        counted->references = 1;
+        atomic_init(&counted->references, 1);
+        counted->owner = owner;
+        counted->server_number = server_number;
+        counted->base = NULL;
         counted->values = *limits;
         fill_defaults(&counted->values);
+        atomic_init(&counted->output_cap, counted->values.output_bytes_max);
     }
     return counted;
 }
 
+struct pl_limits *pl_limits_ref(struct pl_limits *limits)
+{
+    atomic_fetch_add_explicit(&limits->references, 1, memory_order_relaxed);
+    return limits;
+}
+
 struct pl_limits *pl_limits_unref(struct pl_limits *limits)
 {
-    if (limits && --limits->references == 0) {
+    while (limits && atomic_fetch_sub_explicit(&limits->references, 1, memory_order_acq_rel) == 1) {
+        struct pl_limits *base = limits->base;
         sys_free(limits);
+        limits = base;
     }
     return NULL;
 }
@@ -88,7 +101,6 @@ void pl_conn_note_limits(struct peal_conn *conn)
                  values->output_bytes_max >= PL_GATHER_BYTES_MAX;
     pl_conn_stop_gathering(conn);
     conn->flags = roomy ? conn->flags | PL_CONN_ROOMY : conn->flags & ~(uint32_t)PL_CONN_ROOMY;
-    atomic_store_explicit(&conn->output_cap, values->output_bytes_max, memory_order_relaxed);
 }
 
 int peal_conn_set_limits(struct peal_conn *conn, const struct peal_conn_limits *limits)
@@ -100,12 +112,20 @@ int peal_conn_set_limits(struct peal_conn *conn, const struct peal_conn_limits *
     if (pl_conn_state(conn) == PEAL_CONN_CLOSED) {
         return -EPIPE;
     }
-    struct pl_limits *own = pl_limits_new(limits);
-    if (!own) {
-        return -ENOMEM;
+    struct pl_limits *own = conn->limits;
+    if (own->base) { /* its own already */
+        own->values = *limits;
+        fill_defaults(&own->values);
+        atomic_store_explicit(&own->output_cap, own->values.output_bytes_max, memory_order_relaxed);
+    } else {
+        struct pl_limits *shared = own;
+        own = pl_limits_new(limits, shared->owner, shared->server_number);
+        if (!own) {
+            return -ENOMEM;
+        }
+        own->base = shared; /* with the connection's reference: another thread may be reading it */
+        conn->limits = own;
     }
-    pl_limits_unref(conn->limits);
-    conn->limits = own;
     pl_conn_note_limits(conn);
     pl_conn_update_recv(conn);
     pl_conn_arm_timer(conn);
@@ -137,7 +157,7 @@ static uint64_t next_look_ms(const struct peal_conn *conn)
     switch (pl_conn_state(conn)) {
     case PEAL_CONN_OPEN:
         if (limits->idle_ms != PEAL_NEVER) {
-            uint64_t idle_ms = pl_loop_now_ms(conn->io.loop) - conn->active_ms;
+            uint32_t idle_ms = pl_conn_now_ms(conn) - conn->active_ms;
             next_ms = idle_ms < limits->idle_ms ? limits->idle_ms - idle_ms : 1;
         }
         if (is_half_closed(conn)) {
@@ -155,21 +175,22 @@ static uint64_t next_look_ms(const struct peal_conn *conn)
     return next_ms;
 }
 
-/* Notes whether the peer has acknowledged anything since the last look. */
+/* Notes whether the peer has acknowledged anything since the last look. More may have been written
+ * meanwhile: if less is unacknowledged all the same, so much the more was acknowledged; and each
+ * write is noted as progress itself. */
 static void look_at_peer(struct peal_conn *conn)
 {
     int unacked = 0;
     if (conn->taken == 0 || sys_bytes_unsent(conn->io.fd, &unacked) < 0) {
         return;
     }
-    if (conn->taken == conn->taken_seen && (uint32_t)unacked < conn->unacked_seen) {
-        conn->active_ms = conn->progress_ms = pl_loop_now_ms(conn->io.loop);
+    if ((uint32_t)unacked < conn->unacked_seen) {
+        conn->active_ms = conn->progress_ms = pl_conn_now_ms(conn);
     }
-    conn->taken_seen = conn->taken;
     conn->unacked_seen = (uint32_t)unacked;
 }
 
-static bool is_past(uint64_t now_ms, uint64_t since_ms, uint32_t timeout_ms)
+static bool is_past(uint32_t now_ms, uint32_t since_ms, uint32_t timeout_ms)
 {
     return timeout_ms != PEAL_NEVER && now_ms - since_ms >= timeout_ms;
 }
@@ -178,7 +199,7 @@ static void on_timer(struct peal_timer *timer, void *user)
 {
     struct peal_conn *conn = user;
     const struct peal_conn_limits *limits = &conn->limits->values;
-    uint64_t now_ms = pl_loop_now_ms(conn->io.loop);
+    uint32_t now_ms = pl_conn_now_ms(conn);
     enum peal_conn_state state = pl_conn_state(conn);
     (void)timer;
     if (state == PEAL_CONN_CLOSED || pl_conn_has(conn, PL_CONN_FAILED)) {

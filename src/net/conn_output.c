@@ -34,7 +34,7 @@ static void took(struct peal_conn *conn, size_t n)
 {
     struct peal_loop *loop = conn->io.loop;
     conn->taken += n;
-    conn->active_ms = conn->progress_ms = loop->now_ms;
+    conn->active_ms = conn->progress_ms = (uint32_t)loop->now_ms;
     loop->bytes_taken += n;
 }
 
@@ -90,7 +90,7 @@ static void blocked(struct peal_conn *conn)
     pl_count(&conn->io.loop->counters.short_writes, 1);
     if (!pl_conn_has(conn, PL_CONN_WATCHED)) {
         conn->flags |= PL_CONN_WATCHED;
-        conn->progress_ms = pl_loop_now_ms(conn->io.loop);
+        conn->progress_ms = pl_conn_now_ms(conn);
         pl_conn_arm_timer(conn);
     }
 }
@@ -316,12 +316,6 @@ static int may_accept(struct peal_conn *conn, size_t size)
     return 0;
 }
 
-static void accepted(struct peal_conn *conn, size_t size)
-{
-    conn->accepted += size;
-    queued(conn);
-}
-
 /* Writes what has gathered and the parts in one call. Returns how many bytes of the parts the
  * kernel took, or a negative errno, with the connection failed. */
 static ssize_t write_direct(struct peal_conn *conn, const struct iovec *parts, int count,
@@ -342,7 +336,6 @@ static ssize_t write_direct(struct peal_conn *conn, const struct iovec *parts, i
     }
     size_t of_queue = (size_t)n < queued ? (size_t)n : queued;
     pl_outq_consume(&conn->output, loop, of_queue);
-    conn->accepted += (size_t)n - of_queue;
     took(conn, (size_t)n);
     if ((size_t)n < queued + size) {
         blocked(conn);
@@ -377,7 +370,7 @@ ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int cou
         }
         return result;
     }
-    accepted(conn, size - sent);
+    queued(conn);
     return (ssize_t)size;
 }
 
@@ -392,15 +385,14 @@ ssize_t pl_conn_queue_blob(struct peal_conn *conn, struct peal_blob *blob)
     if (result < 0) {
         return result;
     }
-    accepted(conn, size);
+    queued(conn);
     return (ssize_t)size;
 }
 
 void pl_conn_accept_remote(struct peal_conn *conn, struct pl_chunk *chunk)
 {
-    size_t size = chunk->end - chunk->begin;
     pl_outq_append_chunk(&conn->output, conn->io.loop, chunk);
-    accepted(conn, size);
+    queued(conn);
 }
 
 /* ---- the program's calls */
@@ -442,7 +434,6 @@ ssize_t peal_conn_send(struct peal_conn *conn, const void *data, size_t size)
         return send_otherwise(conn, data, size);
     }
     chunk->end = end + size;
-    conn->accepted += size;
     memcpy(chunk->data + end, data, size);
     return (ssize_t)size;
 }
@@ -509,7 +500,7 @@ ssize_t peal_conn_send_file(struct peal_conn *conn, int fd, off_t offset, size_t
         sys_close(own);
         return result;
     }
-    accepted(conn, size);
+    queued(conn);
     return (ssize_t)size;
 }
 

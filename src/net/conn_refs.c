@@ -28,14 +28,25 @@
 #include <string.h>
 
 struct pl_ref_site {
-    struct pl_ref_site *next; /* newest first */
-    const char *file;         /* of __FILE__: static */
+    struct pl_ref_site *next; /* in its bucket, newest first */
+    const struct peal_conn *conn;
+    const char *file; /* of __FILE__: static */
     int line;
     uint64_t taken_ns;
 };
 
 static struct sys_mutex held_mutex = SYS_MUTEX_INIT;
 static struct pl_list held = {&held, &held};
+
+/* Sites are in a table of their own: most programs have none. */
+enum { BUCKETS = 1024 };
+static struct pl_ref_site *buckets[BUCKETS];
+static _Atomic size_t site_count;
+
+static struct pl_ref_site **bucket_of(const struct peal_conn *conn)
+{
+    return &buckets[((uintptr_t)conn >> 4) % BUCKETS];
+}
 
 /* -1: not asked the environment yet. */
 static _Atomic int tracking = -1;
@@ -62,30 +73,50 @@ static void site_add(struct peal_conn *conn, const char *file, int line)
     if (!site) {
         return; /* the report then counts this reference without its place */
     }
-    *site = (struct pl_ref_site){.file = file, .line = line, .taken_ns = sys_monotonic_ns()};
+    *site = (struct pl_ref_site){
+        .conn = conn, .file = file, .line = line, .taken_ns = sys_monotonic_ns()};
+    atomic_fetch_add_explicit(&site_count, 1, memory_order_relaxed);
     sys_mutex_lock(&held_mutex);
-    site->next = conn->sites;
-    conn->sites = site;
+    struct pl_ref_site **bucket = bucket_of(conn);
+    site->next = *bucket;
+    *bucket = site;
     sys_mutex_unlock(&held_mutex);
 }
 
-/* The newest site of the file, else the oldest. The caller holds the mutex. */
-static struct pl_ref_site *site_take(struct peal_conn *conn, const char *file)
+/* The newest site of the file, or with NULL of any, else the oldest. The caller holds the mutex. */
+static struct pl_ref_site *site_take(const struct peal_conn *conn, const char *file)
 {
     struct pl_ref_site **found = NULL;
-    for (struct pl_ref_site **at = &conn->sites; *at; at = &(*at)->next) {
-        if (strcmp((*at)->file, file) == 0) {
+    for (struct pl_ref_site **at = bucket_of(conn); *at; at = &(*at)->next) {
+        if ((*at)->conn == conn) {
             found = at;
-            break;
+            if (!file || strcmp((*at)->file, file) == 0) {
+                break;
+            }
         }
-        found = at;
     }
     if (!found) {
         return NULL;
     }
     struct pl_ref_site *site = *found;
     *found = site->next;
+    atomic_fetch_sub_explicit(&site_count, 1, memory_order_relaxed);
     return site;
+}
+
+/* Whoever took a site did so before it gave its reference back, so the last one sees the count. */
+static void drop_sites(const struct peal_conn *conn)
+{
+    struct pl_ref_site *site = NULL;
+    if (atomic_load_explicit(&site_count, memory_order_relaxed) == 0) {
+        return;
+    }
+    do {
+        sys_mutex_lock(&held_mutex);
+        site = site_take(conn, NULL);
+        sys_mutex_unlock(&held_mutex);
+        sys_free(site);
+    } while (site);
 }
 
 static void free_conn(struct peal_conn *conn)
@@ -95,12 +126,10 @@ static void free_conn(struct peal_conn *conn)
         pl_list_remove(&conn->owner_link);
         sys_mutex_unlock(&held_mutex);
     }
-    while (conn->sites) {
-        struct pl_ref_site *site = conn->sites;
-        conn->sites = site->next;
-        sys_free(site);
-    }
+    drop_sites(conn);
     struct peal_loop *loop = conn->io.loop;
+    pl_limits_unref(conn->limits);
+    pl_conn_forget_peer(conn);
     sys_free(conn);
     peal_loop_unref(loop);
 }
@@ -197,7 +226,10 @@ static void report_one(const struct peal_conn *conn, uint64_t now_ns,
                (unsigned long long)conn->id, peer, closed_ms / 1000, closed_ms % 1000,
                peal_cause_text((enum peal_cause)conn->cause), count, count == 1 ? "" : "s");
     line(text, user);
-    for (const struct pl_ref_site *site = conn->sites; site; site = site->next) {
+    for (const struct pl_ref_site *site = *bucket_of(conn); site; site = site->next) {
+        if (site->conn != conn) {
+            continue;
+        }
         unsigned long long taken_ms = age_ms(now_ns, site->taken_ns);
         sys_format(text, sizeof text, "  taken at %s:%d, %llu.%03llu s ago", site->file, site->line,
                    taken_ms / 1000, taken_ms % 1000);
@@ -225,7 +257,8 @@ size_t pl_refs_held_by_server(uint32_t server_number)
     size_t count = 0;
     sys_mutex_lock(&held_mutex);
     pl_list_each (node, &held) {
-        count += pl_container(node, struct peal_conn, owner_link)->server_number == server_number;
+        count += pl_container(node, struct peal_conn, owner_link)->limits->server_number ==
+                 server_number;
     }
     sys_mutex_unlock(&held_mutex);
     return count;

@@ -54,7 +54,7 @@ static bool is_over_cap(const struct peal_conn *conn, size_t size, uint64_t *ino
 {
     for (;;) {
         uint64_t seen = *inout_seen;
-        size_t cap = atomic_load_explicit(&conn->output_cap, memory_order_relaxed);
+        size_t cap = atomic_load_explicit(&conn->limits->output_cap, memory_order_relaxed);
         size_t pending = atomic_load_explicit(&conn->output_seen, memory_order_acquire) +
                          (size_t)(seen & PL_REMOTE_BYTES);
         if (seen & PL_REMOTE_ENDED || (size <= cap && pending <= cap - size)) {

@@ -5,10 +5,10 @@
  * finds nothing stops the program, in release builds too: a connection that takes a move which
  * nobody thought of would break its promises silently.
  *
- * Each connection keeps its last 16 moves in 32 bytes: for each the line of moves.def, and the time
- * since the move before as a floating point byte (5 bits of exponent, 3 of mantissa, in
- * microseconds: exact to an eighth, up to days). Full times are in the loop's recorder for as long
- * as its ring reaches back. */
+ * Each connection keeps its moves, which are at most six in a life, in 20 bytes: for each the line
+ * of moves.def, in four bits, and the time since the move before as a floating point byte (5 bits of
+ * exponent, 3 of mantissa, in microseconds: exact to an eighth, up to days). Full times are in the
+ * loop's recorder for as long as its ring reaches back. */
 #include "net/machine.h"
 
 #include "base/assert.h"
@@ -28,6 +28,7 @@ static const struct move moves[] = {
 #undef PL_MOVE
 };
 enum { MOVE_COUNT = sizeof moves / sizeof moves[0] };
+_Static_assert(MOVE_COUNT < 16, "a move is kept in four bits, and 0 is none");
 
 static const char *const event_texts[] = {
     [PL_EVENT_OPENED] = "opened",     [PL_EVENT_CLOSE] = "close",
@@ -86,15 +87,19 @@ static uint64_t decode_pause(uint8_t code)
     return exponent == 0 ? code : (uint64_t)(8 | (code & 7)) << (exponent - 1);
 }
 
+#define US_MASK ((1ull << 48) - 1)
+
 static void remember(struct peal_conn *conn, uint8_t move)
 {
     struct pl_history *history = &conn->history;
-    uint64_t now_ns = conn->io.loop->now_ns;
-    unsigned at = history->count % PL_HISTORY_MOVES;
-    history->moves[at] = move;
-    history->pauses[at] = encode_pause(history->count ? (now_ns - history->moved_ns) / 1000 : 0);
-    history->moved_ns = now_ns;
-    history->count++;
+    uint64_t now_us = conn->io.loop->now_ns / 1000;
+    uint64_t moved_us = (uint64_t)history->moved_us_high << 32 | history->moved_us_low;
+    history->pauses[history->next % PL_HISTORY_MOVES] =
+        encode_pause(history->moves ? (now_us - moved_us) & US_MASK : 0);
+    history->next++;
+    history->moves = history->moves << 4 | (move + 1u);
+    history->moved_us_low = (uint32_t)now_us;
+    history->moved_us_high = (uint16_t)(now_us >> 32);
 }
 
 void pl_conn_move(struct peal_conn *conn, enum pl_event event)
@@ -122,13 +127,16 @@ void peal_conn_print_history(const struct peal_conn *conn,
                              void (*line)(const char *text, void *user), void *user)
 {
     const struct pl_history *history = &conn->history;
-    unsigned kept = history->count < PL_HISTORY_MOVES ? history->count : PL_HISTORY_MOVES;
-    for (unsigned i = kept; i > 0; i--) {
-        unsigned at = (history->count - i) % PL_HISTORY_MOVES;
-        const struct move *move = &moves[history->moves[at]];
+    for (unsigned i = PL_HISTORY_MOVES; i > 0; i--) {
+        unsigned kept = history->moves >> (4 * (i - 1)) & 15;
+        if (kept == 0) {
+            continue; /* it has not moved so often */
+        }
+        const struct move *move = &moves[kept - 1];
+        uint8_t pause = history->pauses[(history->next - i) % PL_HISTORY_MOVES];
         char text[160];
         sys_format(text, sizeof text, "+%llu us: %s, %s -> %s (%s)",
-                   (unsigned long long)decode_pause(history->pauses[at]),
+                   (unsigned long long)decode_pause(pause),
                    peal_conn_state_text((enum peal_conn_state)move->from),
                    pl_event_text(move->event), peal_conn_state_text((enum peal_conn_state)move->to),
                    move->meaning);

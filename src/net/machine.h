@@ -19,13 +19,16 @@ enum pl_event {
     PL_EVENT_COUNT
 };
 
-enum { PL_HISTORY_MOVES = 16 };
+/* A life has at most six moves (OPENED; then PEER_FIN, FIN_SENT and CLOSE once each at most; FLUSHED;
+ * the end), so eight hold all of them. */
+enum { PL_HISTORY_MOVES = 8 };
 
 struct pl_history {
-    uint64_t moved_ns;                /* when it last moved */
-    uint32_t count;                   /* moves ever */
-    uint8_t moves[PL_HISTORY_MOVES];  /* ring: index of the line in moves.def */
-    uint8_t pauses[PL_HISTORY_MOVES]; /* time since the move before, coded: see machine.c */
+    uint32_t moves;        /* four bits each, the newest lowest: 1 + the line in moves.def */
+    uint32_t moved_us_low; /* when it last moved, 48 bits */
+    uint16_t moved_us_high;
+    uint8_t pauses[PL_HISTORY_MOVES]; /* ring: time since the move before, coded: see machine.c */
+    uint8_t next;                     /* of pauses */
 };
 
 /* The only writer of conn->state. A move that is not in moves.def is a broken invariant. The loop's

@@ -401,10 +401,11 @@ struct peal_loop *peal_server_loop(const struct peal_server *server)
 struct peal_server *peal_conn_server(const struct peal_conn *conn)
 {
     pl_loop_check(conn->io.loop, "peal_conn_server");
-    if (!conn->owner || conn->owner->kind != PL_OWNER_SHARD) {
+    struct pl_conn_owner *owner = pl_conn_owner(conn);
+    if (!owner || owner->kind != PL_OWNER_SHARD) {
         return NULL;
     }
-    return pl_container(conn->owner, struct pl_shard, owner)->server;
+    return pl_container(owner, struct pl_shard, owner)->server;
 }
 
 void peal_server_get_stats(const struct peal_server *server, struct peal_server_stats *ret_stats)

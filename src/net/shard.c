@@ -22,15 +22,15 @@
 
 #include "base/assert.h"
 
-#include <string.h>
-
 static void conn_closed(struct pl_conn_owner *owner, struct peal_conn *conn,
                         const struct peal_close_record *record)
 {
     struct pl_shard *shard = pl_container(owner, struct pl_shard, owner);
     struct pl_server_counters *counters = &shard->counters;
     pl_list_remove(&conn->owner_link);
-    pl_server_discount(shard->server, &conn->peer.any, conn->peer_size);
+    union pl_sockaddr peer;
+    socklen_t peer_size = pl_conn_peer(conn, &peer);
+    pl_server_discount(shard->server, &peer.any, peer_size);
     pl_count(&counters->closed, 1);
     pl_count(&counters->closed_by_cause[record->cause], 1);
     pl_count(&counters->bytes_received, record->bytes_received);
@@ -147,22 +147,20 @@ void pl_shard_check_finished(struct pl_shard *shard)
 void pl_shard_add(struct pl_shard *shard, struct peal_conn *conn)
 {
     struct peal_server *server = shard->server;
-    struct sockaddr_storage peer; /* the connection may be gone when it has to be discounted */
-    socklen_t peer_size = conn->peer_size;
-    memcpy(&peer, &conn->peer, sizeof conn->peer);
+    union pl_sockaddr peer; /* the connection may be gone when it has to be discounted */
+    socklen_t peer_size = pl_conn_peer(conn, &peer);
     if (shard->stopping) {
         pl_conn_discard(conn);
     } else {
-        conn->server_number = server->number;
         if (pl_conn_open(conn, shard->loop, server->options.ops, server->options.user,
-                         shard->limits, &shard->owner) == 0) {
+                         shard->limits) == 0) {
             pl_list_append(&shard->conns, &conn->owner_link);
             pl_count(&shard->counters.opened, 1);
             return;
         }
     }
     pl_count(&shard->counters.handover_lost, 1);
-    pl_server_discount(server, (const struct sockaddr *)&peer, peer_size);
+    pl_server_discount(server, &peer.any, peer_size);
 }
 
 struct pl_shard *pl_shard_new(struct peal_server *server, struct peal_loop *loop)
@@ -171,7 +169,7 @@ struct pl_shard *pl_shard_new(struct peal_server *server, struct peal_loop *loop
     if (!shard) {
         return NULL;
     }
-    shard->limits = pl_limits_new(&server->options.limits);
+    shard->limits = pl_limits_new(&server->options.limits, &shard->owner, server->number);
     if (!shard->limits) {
         sys_free(shard);
         return NULL;
