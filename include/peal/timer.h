@@ -27,15 +27,17 @@ struct peal_timer;
 
 typedef void (*peal_timer_fn)(struct peal_timer *timer, void *user);
 
-/* The fields are private; the structure is public so that it can be a part of yours. */
+/* The fields are private; the structures are public so that they can be a part of yours. */
+struct peal_timer_node {
+    struct peal_timer_node *next, *prev; /* in a slot of the wheel; NULL while not armed */
+    uint64_t due_ms : 48, slot : 11, kind : 5;
+};
 struct peal_timer {
-    struct peal_timer *next, *prev; /* neighbours in a slot of the wheel; NULL while not armed */
-    uint64_t due_ms;
+    struct peal_timer_node node;
     peal_timer_fn fn;
     void *user;
     struct peal_loop *loop;
     uint32_t period_ms;
-    uint32_t slot;
 };
 
 /* Makes a timer, not armed. All calls on it: the loop's thread. It must not be armed when the loop

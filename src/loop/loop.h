@@ -157,6 +157,11 @@ static inline void pl_loop_awake(struct peal_loop *loop)
 
 void pl_loop_run_timers(struct peal_loop *loop); /* timer.c */
 
+/* Bare nodes, whose kind the owner has set. The loop's thread. */
+void pl_timer_start(struct peal_loop *loop, struct peal_timer_node *node, uint64_t delay_ms);
+void pl_timer_cancel(struct peal_loop *loop, struct peal_timer_node *node);
+extern void (*pl_timer_conn_fn)(struct peal_timer_node *node); /* told of PL_TIMER_CONN */
+
 /* Any thread. Posts an intrusive task; false: the loop has ended and the task is the caller's
  * still. */
 bool pl_loop_post_task(struct peal_loop *loop, struct pl_task *task);

@@ -26,7 +26,11 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { SLOT_MASK = PL_WHEEL_SLOTS - 1, DUE = PL_WHEEL_LEVELS * PL_WHEEL_SLOTS };
+enum {
+    SLOT_MASK = PL_WHEEL_SLOTS - 1,
+    DUE = PL_WHEEL_LEVELS * PL_WHEEL_SLOTS,
+    SLOT_NUMBER_MASK = (1 << 11) - 1
+};
 
 void pl_wheel_init(struct pl_wheel *wheel, uint64_t now_ms)
 {
@@ -34,7 +38,7 @@ void pl_wheel_init(struct pl_wheel *wheel, uint64_t now_ms)
     wheel->now_ms = now_ms;
 }
 
-static void push(struct peal_timer **head, struct peal_timer *timer)
+static void push(struct peal_timer_node **head, struct peal_timer_node *timer)
 {
     if (!*head) {
         timer->next = timer->prev = timer;
@@ -48,7 +52,7 @@ static void push(struct peal_timer **head, struct peal_timer *timer)
 }
 
 /* Returns true when the list has become empty. */
-static bool unlink_from(struct peal_timer **head, struct peal_timer *timer)
+static bool unlink_from(struct peal_timer_node **head, struct peal_timer_node *timer)
 {
     if (timer->next == timer) {
         *head = NULL;
@@ -63,7 +67,7 @@ static bool unlink_from(struct peal_timer **head, struct peal_timer *timer)
     return *head == NULL;
 }
 
-static void hang(struct pl_wheel *wheel, struct peal_timer *timer)
+static void hang(struct pl_wheel *wheel, struct peal_timer_node *timer)
 {
     uint64_t differs = (timer->due_ms ^ wheel->now_ms) | 1;
     unsigned level = (63u - (unsigned)__builtin_clzll(differs)) / PL_WHEEL_BITS;
@@ -76,20 +80,21 @@ static void hang(struct pl_wheel *wheel, struct peal_timer *timer)
         at = at < farthest ? at : farthest;
     }
     unsigned index = (unsigned)(at >> (PL_WHEEL_BITS * level)) & SLOT_MASK;
-    timer->slot = level * PL_WHEEL_SLOTS + index;
+    timer->slot = (level * PL_WHEEL_SLOTS + index) & SLOT_NUMBER_MASK;
     push(&wheel->slots[level][index], timer);
     wheel->occupied[level][index / 64] |= 1ull << (index % 64);
 }
 
-void pl_wheel_add(struct pl_wheel *wheel, struct peal_timer *timer, uint64_t due_ms)
+void pl_wheel_add(struct pl_wheel *wheel, struct peal_timer_node *timer, uint64_t due_ms)
 {
     pl_assert(timer->next == NULL);
-    timer->due_ms = due_ms > wheel->now_ms ? due_ms : wheel->now_ms + 1;
+    due_ms = due_ms > wheel->now_ms ? due_ms : wheel->now_ms + 1;
+    timer->due_ms = (due_ms < PL_WHEEL_DUE_MAX ? due_ms : PL_WHEEL_DUE_MAX) & PL_WHEEL_DUE_MAX;
     wheel->count++;
     hang(wheel, timer);
 }
 
-void pl_wheel_remove(struct pl_wheel *wheel, struct peal_timer *timer)
+void pl_wheel_remove(struct pl_wheel *wheel, struct peal_timer_node *timer)
 {
     wheel->count--;
     if (timer->slot == DUE) {
@@ -153,7 +158,7 @@ static void enter(struct pl_wheel *wheel)
         }
         unsigned index = (unsigned)(wheel->now_ms >> shift) & SLOT_MASK;
         while (wheel->slots[level][index]) {
-            struct peal_timer *timer = wheel->slots[level][index];
+            struct peal_timer_node *timer = wheel->slots[level][index];
             if (unlink_from(&wheel->slots[level][index], timer)) {
                 wheel->occupied[level][index / 64] &= ~(1ull << (index % 64));
             }
@@ -172,7 +177,8 @@ void pl_wheel_advance(struct pl_wheel *wheel, uint64_t now_ms)
     while (wheel->now_ms < now_ms) {
         uint64_t next_ms = wheel->count ? UINT64_MAX : now_ms;
         if (wheel->count) {
-            struct peal_timer *due = wheel->due; /* next_ms must look past what is due already */
+            struct peal_timer_node *due =
+                wheel->due; /* next_ms must look past what is due already */
             wheel->due = NULL;
             next_ms = pl_wheel_next_ms(wheel);
             wheel->due = due;
@@ -186,18 +192,18 @@ void pl_wheel_advance(struct pl_wheel *wheel, uint64_t now_ms)
     }
 }
 
-struct peal_timer *pl_wheel_take_due(struct pl_wheel *wheel)
+struct peal_timer_node *pl_wheel_take_due(struct pl_wheel *wheel)
 {
-    struct peal_timer *timer = wheel->due;
+    struct peal_timer_node *timer = wheel->due;
     if (timer) {
         pl_wheel_remove(wheel, timer);
     }
     return timer;
 }
 
-struct peal_timer *pl_wheel_take_any(struct pl_wheel *wheel)
+struct peal_timer_node *pl_wheel_take_any(struct pl_wheel *wheel)
 {
-    struct peal_timer *timer = pl_wheel_take_due(wheel);
+    struct peal_timer_node *timer = pl_wheel_take_due(wheel);
     for (unsigned level = 0; level < PL_WHEEL_LEVELS && !timer; level++) {
         int found = next_occupied(wheel, level, 0);
         if (found >= 0) {

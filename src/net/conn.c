@@ -102,7 +102,7 @@ int pl_conn_open(struct peal_conn *conn, struct peal_loop *loop, const struct pe
     conn->active_ms = conn->progress_ms = pl_conn_now_ms(conn);
     pl_gather_init(loop);
     pl_conn_note_limits(conn);
-    pl_conn_timer_init(conn);
+    conn->timer.kind = PL_TIMER_CONN;
     atomic_fetch_add_explicit(&loop->connections, 1, memory_order_relaxed);
     pl_count(&loop->counters.opened, 1);
     pl_conn_move(conn, PL_EVENT_OPENED);
@@ -383,7 +383,7 @@ static void finish(struct peal_conn *conn)
     pl_outq_clear(&conn->output, loop);
     pl_conn_drop_input(conn);
     pl_handle_release(loop, conn);
-    peal_timer_deinit(&conn->timer);
+    pl_timer_cancel(loop, &conn->timer);
     if (conn->ops->on_close) {
         conn->ops->on_close(conn, &record, conn->user);
     }

@@ -130,7 +130,7 @@ struct peal_conn {
 
     /* --- the rest */
     struct pl_job job; /* flush or reap */
-    struct peal_timer timer;
+    struct peal_timer_node timer;
     struct pl_task task; /* hand-over to the loop, later requests of other threads */
     _Atomic uint32_t references;
     uint32_t unacked_seen; /* SIOCOUTQ when last looked */
@@ -232,7 +232,6 @@ ssize_t pl_conn_remote_blob(struct peal_conn *conn, struct peal_blob *blob);
 void pl_conn_accept_remote(struct peal_conn *conn,
                            struct pl_chunk *chunk); /* takes the chunk over */
 void pl_conn_request(struct peal_conn *conn, enum pl_conn_request request);
-void pl_conn_timer_init(struct peal_conn *conn);
 void pl_conn_arm_timer(struct peal_conn *conn); /* after anything that a time-out depends on */
 void pl_conn_hold(struct peal_conn *conn);      /* internal references: without a site */
 void pl_conn_release(struct peal_conn *conn);

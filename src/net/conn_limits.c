@@ -195,13 +195,12 @@ static bool is_past(uint32_t now_ms, uint32_t since_ms, uint32_t timeout_ms)
     return timeout_ms != PEAL_NEVER && now_ms - since_ms >= timeout_ms;
 }
 
-static void on_timer(struct peal_timer *timer, void *user)
+static void on_timer(struct peal_timer_node *node)
 {
-    struct peal_conn *conn = user;
+    struct peal_conn *conn = pl_container(node, struct peal_conn, timer);
     const struct peal_conn_limits *limits = &conn->limits->values;
     uint32_t now_ms = pl_conn_now_ms(conn);
     enum peal_conn_state state = pl_conn_state(conn);
-    (void)timer;
     if (state == PEAL_CONN_CLOSED || pl_conn_has(conn, PL_CONN_FAILED)) {
         return;
     }
@@ -223,9 +222,10 @@ static void on_timer(struct peal_timer *timer, void *user)
     pl_conn_arm_timer(conn);
 }
 
-void pl_conn_timer_init(struct peal_conn *conn)
+/* Tells the timers, which belong to a lower layer, whom a connection's is for. */
+__attribute__((constructor)) static void hook_timer(void)
 {
-    peal_timer_init(&conn->timer, conn->io.loop, on_timer, conn);
+    pl_timer_conn_fn = on_timer;
 }
 
 void pl_conn_arm_timer(struct peal_conn *conn)
@@ -238,7 +238,7 @@ void pl_conn_arm_timer(struct peal_conn *conn)
         return; /* if it is armed it finds nothing to do, once */
     }
     uint64_t due_ms = pl_loop_now_ms(conn->io.loop) + next_ms;
-    if (!peal_timer_is_armed(&conn->timer) || due_ms < conn->timer.due_ms) {
-        peal_timer_start(&conn->timer, next_ms, 0);
+    if (!conn->timer.next || due_ms < conn->timer.due_ms) {
+        pl_timer_start(conn->io.loop, &conn->timer, next_ms);
     }
 }

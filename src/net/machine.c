@@ -6,9 +6,9 @@
  * nobody thought of would break its promises silently.
  *
  * Each connection keeps its moves, which are at most six in a life, in 20 bytes: for each the line
- * of moves.def, in four bits, and the time since the move before as a floating point byte (5 bits of
- * exponent, 3 of mantissa, in microseconds: exact to an eighth, up to days). Full times are in the
- * loop's recorder for as long as its ring reaches back. */
+ * of moves.def, in four bits, and the time since the move before as a floating point byte (5 bits
+ * of exponent, 3 of mantissa, in microseconds: exact to an eighth, up to days). Full times are in
+ * the loop's recorder for as long as its ring reaches back. */
 #include "net/machine.h"
 
 #include "base/assert.h"

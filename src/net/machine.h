@@ -19,8 +19,8 @@ enum pl_event {
     PL_EVENT_COUNT
 };
 
-/* A life has at most six moves (OPENED; then PEER_FIN, FIN_SENT and CLOSE once each at most; FLUSHED;
- * the end), so eight hold all of them. */
+/* A life has at most six moves (OPENED; then PEER_FIN, FIN_SENT and CLOSE once each at most;
+ * FLUSHED; the end), so eight hold all of them. */
 enum { PL_HISTORY_MOVES = 8 };
 
 struct pl_history {

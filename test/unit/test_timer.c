@@ -222,11 +222,11 @@ static void a_period_does_not_drift(void **state)
     (void)state;
     clock_init(&clock);
     clock_start(&clock, 4, PERIOD_MS);
-    uint64_t first_ms = clock.timer.due_ms;
+    uint64_t first_ms = clock.timer.node.due_ms;
     for (unsigned i = 1; i <= TIMES; i++) {
         until_fired(&clock, i);
         spin_ms(i % 3); /* late in every other way */
-        assert_int_equal((clock.timer.due_ms - first_ms) % PERIOD_MS, 0);
+        assert_int_equal((clock.timer.node.due_ms - first_ms) % PERIOD_MS, 0);
         assert_true(clock.fired_ns / 1000000u >= first_ms + (i - 1) * PERIOD_MS);
         clock.delay_ms = 4 + i * PERIOD_MS; /* the least there is to the next */
     }
