@@ -45,6 +45,7 @@ struct serve_options {
     struct arg_texts listen;
     uint64_t threads;
     const char *engine;
+    uint64_t busy_poll_us;
     const char *balance;
     uint64_t conns_max;
     uint64_t conns_per_addr_max;
@@ -304,9 +305,11 @@ static int tell_addresses(const struct serving *serving)
 static int start(struct serving *serving)
 {
     const struct serve_options *options = &serving->options;
-    struct peal_loop_options loop = {.name = "home", .engine = options->engine};
+    struct peal_loop_options loop = {
+        .name = "home", .engine = options->engine, .busy_poll_us = (uint32_t)options->busy_poll_us};
     struct peal_pool_options pool = {.threads = (unsigned)options->threads,
-                                     .engine = options->engine};
+                                     .engine = options->engine,
+                                     .busy_poll_us = (uint32_t)options->busy_poll_us};
 
     int error = peal_loop_new(&loop, &serving->loop);
     if (error < 0) {
@@ -351,6 +354,8 @@ static int parse(struct serving *serving, int argc, char **argv)
          .into = &options->threads, .min = 1, .max = 1024},
         {"engine", "NAME", "how loops wait: epoll", ARG_CHOICE, .into = &options->engine,
          .choices = "epoll"},
+        {"busy-poll-us", "N", "spin for so many microseconds before sleeping, while it pays (0)",
+         ARG_COUNT, .into = &options->busy_poll_us, .max = 1000000},
         {"balance", "HOW", "round-robin, least or reuseport: how loops share (round-robin)",
          ARG_CHOICE, .into = &options->balance, .choices = "round-robin least reuseport"},
         {"max-conns", "N", "connections open at once (no limit)", ARG_COUNT,

@@ -35,6 +35,7 @@ struct peal_loop_options {
      * Where the system has or allows no io_uring the loop runs on epoll, which it logs as a
      * warning; peal_loop_engine tells. */
     const char *engine;
+    uint32_t busy_poll_us; /* as peal_loop_set_busy_poll_us; default: 0 */
 };
 
 typedef void (*peal_task_fn)(void *user);
@@ -95,8 +96,11 @@ PEAL_API bool peal_loop_is_mine(const struct peal_loop *loop);
 /* The monotonic clock as read at the start of the turn, in nanoseconds. The loop's thread. */
 PEAL_API uint64_t peal_loop_now_ns(const struct peal_loop *loop);
 
-/* Spins for up to this many microseconds before it sleeps; 0 (the default) sleeps at once. The
- * loop's thread. Costs a busy core, saves the wake-up. */
+/* Spins for up to this many microseconds before it sleeps, as long as most of its recent waits were
+ * over within that time; 0 (the default) sleeps at once. Saves the wake-up, which is most of the
+ * time of a short answer between two cores, at the price of a core that is busy while it has
+ * nothing to do. A loop without events soon sleeps as if this were 0. 50 is a good value. The
+ * loop's thread. */
 PEAL_API void peal_loop_set_busy_poll_us(struct peal_loop *loop, uint32_t busy_poll_us);
 
 PEAL_API const char *peal_loop_name(const struct peal_loop *loop);   /* any thread */

@@ -17,9 +17,10 @@ struct peal_loop;
 struct peal_pool;
 
 struct peal_pool_options {
-    unsigned threads;   /* 1 to 1024; default: the cores that this process may use */
-    const char *name;   /* threads are called NAME-0, NAME-1 …; default "peal" */
-    const char *engine; /* as in struct peal_loop_options */
+    unsigned threads;      /* 1 to 1024; default: the cores that this process may use */
+    const char *name;      /* threads are called NAME-0, NAME-1 …; default "peal" */
+    const char *engine;    /* as in struct peal_loop_options */
+    uint32_t busy_poll_us; /* as there */
     /* Both optional, run on the loop's own thread: before its first turn, and after it has ended.
      */
     void (*on_start)(struct peal_loop *loop, unsigned index, void *user);

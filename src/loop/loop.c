@@ -12,6 +12,12 @@
  * least one of the two sees the other (hazard 36). The producer that takes the word "asleep" back
  * writes the eventfd, once; all others, and all while the loop is awake, write nothing.
  *
+ * Busy polling. A loop that was told to spin looks for events without sleeping for so long, and
+ * then sleeps. It spins only while that pays off, which it learns from every wait, spun or slept:
+ * one that was over within the time is for it, a longer one is against it. So a loop that gets
+ * nothing to do for a while stops burning its core, and one that is asked again at short intervals
+ * begins anew, after two waits that it sleeps through.
+ *
  * The end, once, on the loop's thread: life becomes ENDING, and from then on the loop takes posts
  * (to drop them) but nothing that would have to be told of the end in its turn; residents are told
  * and close what they have; reap; the queue is closed, and the tasks still in it are dropped; reap
@@ -31,6 +37,9 @@
 
 #include <errno.h>
 #include <string.h>
+
+/* Spinning is likely to pay off when of the last waits most were short. */
+enum { SHORT_WAITS_MAX = 3, SHORT_WAITS_TO_SPIN = 2 };
 
 _Thread_local char pl_thread_mark;
 static _Thread_local struct peal_loop *current;
@@ -133,11 +142,16 @@ static void init_fields(struct peal_loop *loop, const char *name)
     pl_task_queue_init(&loop->tasks);
     atomic_init(&loop->references, 1);
     loop->thread_mark = &pl_thread_mark;
-    loop->try_send = loop->ops->try_send ? loop->ops->try_send : try_by_send;
     pl_loop_set_clock(loop, sys_monotonic_ns());
     pl_wheel_init(&loop->wheel, pl_loop_now_ms(loop));
     loop->due = 0; /* no timer can be due yet */
     strncpy(loop->name, name ? name : "loop", sizeof loop->name - 1);
+}
+
+static void set_busy_poll(struct peal_loop *loop, uint32_t busy_poll_us)
+{
+    loop->busy_poll_us = busy_poll_us;
+    loop->short_waits = SHORT_WAITS_MAX; /* hopeful at first */
 }
 
 static int init_resources(struct peal_loop *loop, const char *engine)
@@ -150,6 +164,7 @@ static int init_resources(struct peal_loop *loop, const char *engine)
     if (result == 0) {
         result = make_engine(loop, engine);
     }
+    loop->try_send = loop->ops->try_send ? loop->ops->try_send : try_by_send;
     return result;
 }
 
@@ -169,6 +184,7 @@ int peal_loop_new(const struct peal_loop_options *options, struct peal_loop **re
     }
     loop->ops = ops;
     init_fields(loop, options ? options->name : NULL);
+    set_busy_poll(loop, options ? options->busy_poll_us : 0);
     int result = init_resources(loop, engine);
     if (result < 0) {
         sys_free(loop->scratch);
@@ -368,21 +384,36 @@ static int sleep_for_events(struct peal_loop *loop, int64_t timeout_ns)
     return loop->ops->wait(loop->engine, has_quit_or_tasks(loop) ? 0 : timeout_ns);
 }
 
+static void note_wait(struct peal_loop *loop, uint64_t began_ns)
+{
+    bool is_short = loop->now_ns - began_ns <= loop->busy_poll_us * 1000ull;
+    if (is_short && loop->short_waits < SHORT_WAITS_MAX) {
+        loop->short_waits++;
+    } else if (!is_short && loop->short_waits > 0) {
+        loop->short_waits--;
+    }
+}
+
 __attribute__((noinline)) static int poll_then_sleep(struct peal_loop *loop, int64_t most_ns,
                                                      int64_t timeout_ns)
 {
     uint64_t began_ns = loop->slept_ns;
-    int result = busy_poll(loop, timeout_ns);
-    if (result != 0) {
-        return result;
+    int result = 0;
+    if (loop->short_waits >= SHORT_WAITS_TO_SPIN) {
+        result = busy_poll(loop, timeout_ns);
+        uint64_t now_ns = sys_monotonic_ns();
+        if (most_ns >= 0) {
+            int64_t spent_ns = (int64_t)(now_ns - began_ns);
+            most_ns = most_ns > spent_ns ? most_ns - spent_ns : 0;
+        }
+        timeout_ns = wait_ns(loop, most_ns, now_ns);
     }
-    uint64_t now_ns = sys_monotonic_ns();
-    if (most_ns >= 0) {
-        int64_t spent_ns = (int64_t)(now_ns - began_ns);
-        most_ns = most_ns > spent_ns ? most_ns - spent_ns : 0;
+    if (result == 0) {
+        result =
+            timeout_ns == 0 ? loop->ops->wait(loop->engine, 0) : sleep_for_events(loop, timeout_ns);
     }
-    timeout_ns = wait_ns(loop, most_ns, now_ns);
-    return timeout_ns == 0 ? loop->ops->wait(loop->engine, 0) : sleep_for_events(loop, timeout_ns);
+    note_wait(loop, began_ns);
+    return result;
 }
 
 static inline int wait_for_events(struct peal_loop *loop, int64_t most_ns)
@@ -589,7 +620,7 @@ uint64_t peal_loop_now_ns(const struct peal_loop *loop)
 void peal_loop_set_busy_poll_us(struct peal_loop *loop, uint32_t busy_poll_us)
 {
     pl_loop_check(loop, "peal_loop_set_busy_poll_us");
-    loop->busy_poll_us = busy_poll_us;
+    set_busy_poll(loop, busy_poll_us);
 }
 
 const char *peal_loop_name(const struct peal_loop *loop)

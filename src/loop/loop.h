@@ -94,6 +94,7 @@ struct peal_loop {
     struct pl_list residents;
     struct pl_task *deferred, *deferred_last; /* peal_loop_defer: run after the timers */
     uint32_t busy_poll_us;
+    uint8_t short_waits; /* for spinning or against it: see loop.c */
     uint64_t ms_ends_ns; /* when now_ms will be past */
     uint64_t slept_ns;   /* when the wait under way, or the last, began */
     bool in_turn;

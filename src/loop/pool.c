@@ -61,8 +61,9 @@ static void *member_main(void *arg)
     struct peal_loop *loop;
     char name[24];
     member_name(member->pool, member->index, name, sizeof name);
-    int result =
-        peal_loop_new(&(struct peal_loop_options){.name = name, .engine = options->engine}, &loop);
+    const struct peal_loop_options loop_options = {
+        .name = name, .engine = options->engine, .busy_poll_us = options->busy_poll_us};
+    int result = peal_loop_new(&loop_options, &loop);
     if (result < 0) {
         say(member, NULL, result);
         return NULL;

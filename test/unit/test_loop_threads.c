@@ -223,6 +223,58 @@ static void and_one_that_polls_for_an_hour(void **state)
     run_and_quit(UINT32_MAX);
 }
 
+/* How often one turn that finds nothing looked for events. */
+static unsigned looks_of_a_turn(struct peal_loop *loop)
+{
+    faults_start((struct faults){.name = "epoll_wait"});
+    assert_int_equal(peal_loop_turn(loop, 20), 1);
+    unsigned looks = faults_seen();
+    faults_stop();
+    return looks;
+}
+
+static void read_one(struct peal_watch *watch, uint32_t events, void *user)
+{
+    char byte;
+    (void)watch;
+    (void)events;
+    (void)user;
+    assert_int_equal(read(*(int *)user, &byte, 1), 1);
+}
+
+/* A loop without events stops spinning; when its waits are short again, it spins again. */
+static void spins_only_while_it_pays(void **state)
+{
+    struct peal_loop *loop;
+    struct peal_watch *watch;
+    int pipe_fds[2];
+    (void)state;
+    assert_int_equal(
+        peal_loop_new(&(struct peal_loop_options){.engine = "epoll", .busy_poll_us = 3000}, &loop),
+        0);
+    assert_true(looks_of_a_turn(loop) > 1);
+    for (int i = 0; i < 3; i++) {
+        looks_of_a_turn(loop);
+    }
+    assert_int_equal(looks_of_a_turn(loop), 1);
+    assert_int_equal(pipe(pipe_fds), 0);
+    assert_int_equal(peal_watch_open(loop, pipe_fds[0], PEAL_READABLE, read_one, pipe_fds, &watch),
+                     0);
+    unsigned looks = 1;
+    for (int tries = 0; looks == 1 && tries < 1000; tries++) { /* a busy machine makes long waits */
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(write(pipe_fds[1], "x", 1), 1);
+            assert_int_equal(peal_loop_turn(loop, 20), 1);
+        }
+        looks = looks_of_a_turn(loop);
+    }
+    assert_true(looks > 1);
+    peal_watch_close(watch);
+    peal_loop_free(loop);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+}
+
 static void a_busy_turn_keeps_its_time_limit(void **state)
 {
     struct peal_loop *loop;
@@ -334,6 +386,7 @@ int main(void)
         TEST(a_quit_from_another_thread_ends_a_loop_asleep),
         TEST(and_one_that_polls_for_an_hour),
         TEST(a_busy_turn_keeps_its_time_limit),
+        TEST(spins_only_while_it_pays),
         TEST(each_post_is_run_dropped_or_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
