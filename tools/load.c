@@ -26,6 +26,7 @@
 
 #include "commands.h"
 #include "common.h"
+#include "load_series.h"
 
 enum { FDS_MAX = 1 << 20 };
 
@@ -34,6 +35,7 @@ struct load {
     struct peal_loop *home;
     struct peal_pool *pool;
     struct peal_timer timer;
+    struct load_series series;
     unsigned char *payload;
     struct load_worker *workers;
     unsigned running; /* workers that have not said that they are done */
@@ -47,6 +49,7 @@ static void stop(struct load *load)
 {
     load->stopping = true;
     load->ended_ns = load_now_ns();
+    load_series_stop(&load->series);
     for (unsigned i = 0; i < peal_pool_size(load->pool); i++) {
         if (peal_loop_post(load->workers[i].loop, load_worker_stop, &load->workers[i]) < 0) {
             peal_loop_quit(load->home); /* then its loop's end closes what it has */
@@ -135,13 +138,14 @@ static int start_workers(struct load *load)
             (unsigned)(options->conns / threads + (i < options->conns % threads ? 1 : 0));
         worker->done = on_worker_done;
         worker->user = load;
-        int error = peal_loop_post(worker->loop, load_worker_start, worker);
-        if (error < 0) {
-            return error;
-        }
+    }
+    int error =
+        load_series_begin(&load->series, load->home, load->workers, threads, load->began_ns);
+    for (unsigned i = 0; i < threads && error == 0; i++) {
+        error = peal_loop_post(load->workers[i].loop, load_worker_start, &load->workers[i]);
         load->running++;
     }
-    return 0;
+    return error;
 }
 
 static int start(struct load *load)
@@ -172,13 +176,15 @@ static int start(struct load *load)
     return error;
 }
 
-static void finish(struct load *load)
+/* Returns 0, or -EIO if the CSV file could not be written. */
+static int finish(struct load *load)
 {
     unsigned threads = load->pool != NULL ? peal_pool_size(load->pool) : 0;
 
     peal_timer_deinit(&load->timer);
     load->pool = peal_pool_free(load->pool);
     load->home = peal_loop_free(load->home);
+    int error = load_series_deinit(&load->series, load->ended_ns);
     for (unsigned i = 1; load->workers != NULL && i < threads; i++) {
         load_merge(&load->workers[0].counts, &load->workers[i].counts);
     }
@@ -186,6 +192,7 @@ static void finish(struct load *load)
         load_worker_deinit(&load->workers[i]);
     }
     free(load->payload);
+    return error;
 }
 
 static int run(const struct load_options *options)
@@ -193,11 +200,16 @@ static int run(const struct load_options *options)
     struct load load = {.options = *options};
 
     common_raise_fd_limit(FDS_MAX);
-    int error = start(&load);
+    int error = load_series_init(&load.series, &load.options);
+    if (error < 0) {
+        fprintf(stderr, "peal load: --csv %s: %s\n", options->csv_path, peal_strerror(error));
+        return 2;
+    }
+    error = start(&load);
     if (error == 0) {
         error = peal_loop_run(load.home);
     }
-    finish(&load);
+    int csv_error = finish(&load);
     bool good = false;
     if (error < 0) {
         fprintf(stderr, "peal load: %s\n", peal_strerror(error));
@@ -205,6 +217,10 @@ static int run(const struct load_options *options)
         const struct load_counts *counts = &load.workers[0].counts;
         load_report(options, counts, (double)(load.ended_ns - load.began_ns) / 1e9);
         good = counts->wrong == 0 && counts->errors[0].count == 0;
+    }
+    if (csv_error < 0) {
+        fprintf(stderr, "peal load: --csv %s: it could not be written whole\n", options->csv_path);
+        good = false;
     }
     free(load.workers);
     return good ? 0 : 1;

@@ -33,11 +33,12 @@ struct load_options {
     uint32_t time_ms;
     uint32_t ramp_ms; /* connections open over so long; 0: as fast as they can */
     uint64_t rate; /* messages a second (churn: connections) in all; 0: on the echo of the last */
+    const char *csv_path;
     bool json;
     bool reset; /* churn ends connections with a reset */
 };
 
-enum { LOAD_ERRORS_MAX = 16 };
+enum { LOAD_ERRORS_MAX = 16, LOAD_BEHIND_TOLD_NS = 100000000 };
 
 struct load_counts {
     uint64_t messages; /* echoed whole, before the end */
@@ -55,6 +56,14 @@ struct load_counts {
     uint64_t behind_ns; /* how long ago the oldest of these on a live connection was due */
     uint64_t late_ns;   /* the most that the load itself was late */
     struct histogram latency_ns;
+};
+
+/* A worker's part of a second (load_series.c). The counts are since the beginning. */
+struct load_sample {
+    uint64_t messages, errors;
+    unsigned open;
+    uint64_t behind_ns;
+    struct histogram latency_ns; /* since the sample before */
 };
 
 struct load_worker;
@@ -101,6 +110,10 @@ struct load_worker {
         unsigned place;
     } schedule;
     struct load_counts counts;
+    struct load_sample *gathering; /* NULL if nothing is told each second */
+    struct load_sample *handed;    /* the home loop's, from sampled until it asks for the next */
+    void (*sampled)(void *user);
+    void *sampled_user;
     void (*done)(void *user); /* called once, after stop, when nothing is open any more */
     void *user;
 };
@@ -108,6 +121,9 @@ struct load_worker {
 /* To be posted to the worker's loop. */
 void load_worker_start(void *worker);
 void load_worker_stop(void *worker);
+void load_worker_sample(void *worker); /* hands the sample over and calls sampled */
+
+void load_worker_fill(struct load_worker *worker); /* its sample's counts */
 
 /* After the loop has ended. */
 void load_worker_deinit(struct load_worker *worker);
@@ -130,6 +146,7 @@ uint64_t load_now_ns(void);
 /* Returns -1 to go on, or the code to exit with. */
 int load_options_read(int argc, char **argv, struct load_options *options);
 
+void load_time_text(char text[32], uint64_t time_ns); /* "55.5 us" */
 void load_report(const struct load_options *options, const struct load_counts *counts,
                  double seconds);
 

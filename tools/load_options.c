@@ -102,6 +102,8 @@ int load_options_read(int argc, char **argv, struct load_options *options)
          .into = &options->depth, .min = 1, .max = 65536},
         {"end", "HOW", "churn: end connections by fin or by rst (fin)", ARG_CHOICE, .into = &end,
          .choices = "fin rst"},
+        {"csv", "FILE", "write a line each second: connections, messages, latencies, errors",
+         ARG_TEXT, .into = &options->csv_path},
         {"json", NULL, "print JSON", ARG_FLAG, .into = &options->json},
         {0},
     };

@@ -17,7 +17,7 @@
 #include "common.h"
 
 static const double shares[] = {0.5, 0.9, 0.99, 0.999};
-enum { BEHIND_TOLD_NS = 100000000, LATE_TOLD_NS = 10000000 };
+enum { LATE_TOLD_NS = 10000000 };
 enum { SHARE_COUNT = sizeof(shares) / sizeof(shares[0]) };
 
 static double mib_per_s(const struct load_options *options, const struct load_counts *counts,
@@ -26,15 +26,23 @@ static double mib_per_s(const struct load_options *options, const struct load_co
     return (double)counts->messages * (double)options->size / (1024 * 1024) / seconds;
 }
 
-static void print_time(const char *name, uint64_t time_ns)
+void load_time_text(char text[32], uint64_t time_ns)
 {
     if (time_ns < 10000) {
-        printf("  %s %" PRIu64 " ns", name, time_ns);
+        snprintf(text, 32, "%" PRIu64 " ns", time_ns);
     } else if (time_ns < 10000000) {
-        printf("  %s %.1f us", name, (double)time_ns / 1e3);
+        snprintf(text, 32, "%.1f us", (double)time_ns / 1e3);
     } else {
-        printf("  %s %.1f ms", name, (double)time_ns / 1e6);
+        snprintf(text, 32, "%.1f ms", (double)time_ns / 1e6);
     }
+}
+
+static void print_time(const char *name, uint64_t time_ns)
+{
+    char text[32];
+
+    load_time_text(text, time_ns);
+    printf("  %s %s", name, text);
 }
 
 static void print_latency(const struct histogram *latency_ns)
@@ -82,7 +90,7 @@ static void print_schedule(const struct load_options *options, const struct load
         printf(" (%.0f/s with the ramp)", due_per_s);
     }
     printf(", reached %.0f/s", (double)counts->messages / seconds);
-    if (counts->not_sent > 0 || counts->behind_ns > BEHIND_TOLD_NS) {
+    if (counts->not_sent > 0 || counts->behind_ns > LOAD_BEHIND_TOLD_NS) {
         printf(": the schedule is %.3g s behind\n", (double)counts->behind_ns / 1e9);
         printf("             due and not sent %" PRIu64 ", sent and not answered %" PRIu64
                "; the latencies leave these out\n",

@@ -252,7 +252,11 @@ static void on_message(struct load_conn *load)
     }
     load->echoed++;
     worker->counts.messages++;
-    histogram_add(&worker->counts.latency_ns, load_now_ns() - sent_ns);
+    uint64_t latency_ns = load_now_ns() - sent_ns;
+    histogram_add(&worker->counts.latency_ns, latency_ns);
+    if (worker->gathering != NULL) {
+        histogram_add(&worker->gathering->latency_ns, latency_ns);
+    }
     if (options->mode != LOAD_CHURN && options->rate > 0) {
         load_go(load);
     } else if (options->mode != LOAD_CHURN) {
@@ -404,6 +408,30 @@ void load_worker_stop(void *user)
     }
     peal_timer_start(&worker->patience, PATIENCE_MS, 0);
     check_done(worker);
+}
+
+void load_worker_fill(struct load_worker *worker)
+{
+    struct load_sample *sample = worker->gathering;
+
+    sample->messages = worker->counts.messages;
+    sample->errors = worker->counts.wrong;
+    for (int i = 0; i < LOAD_ERRORS_MAX; i++) {
+        sample->errors += worker->counts.errors[i].count;
+    }
+    sample->open = worker->open;
+    sample->behind_ns = load_schedule_behind_ns(worker, load_now_ns());
+}
+
+void load_worker_sample(void *user)
+{
+    struct load_worker *worker = user;
+    struct load_sample *full = worker->gathering;
+
+    load_worker_fill(worker);
+    worker->gathering = worker->handed;
+    worker->handed = full;
+    worker->sampled(worker->sampled_user);
 }
 
 void load_worker_deinit(struct load_worker *worker)
