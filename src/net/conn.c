@@ -346,18 +346,19 @@ static void fill_record(struct peal_conn *conn, struct peal_close_record *record
     uint64_t on_the_way =
         atomic_load_explicit(&conn->remote, memory_order_acquire) & PL_REMOTE_BYTES;
     int unacked = 0;
-    if (conn->taken > 0 && sys_bytes_unsent(conn->io.fd, &unacked) < 0) {
+    if (conn->taken > 0 && conn->ops->on_close && /* nobody else asks: a system call */
+        sys_bytes_unsent(conn->io.fd, &unacked) < 0) {
         unacked = 0;
     }
     *record = (struct peal_close_record){
         .cause = (enum peal_cause)conn->cause,
-        .state = (enum peal_conn_state)conn->ended_in,
+        .state = pl_conn_ended_in(conn),
         .error = conn->error,
         .clean = pl_conn_has(conn, PL_CONN_CLEAN),
         .bytes_received = conn->received,
-        .bytes_accepted = conn->taken + conn->output.bytes + on_the_way,
+        .bytes_accepted = conn->taken + pl_outq_bytes(&conn->output) + on_the_way,
         .bytes_taken = conn->taken,
-        .bytes_unsent = conn->output.bytes + on_the_way,
+        .bytes_unsent = pl_outq_bytes(&conn->output) + on_the_way,
         .bytes_unacked = (uint64_t)unacked,
         .bytes_discarded = conn->discarded,
         .lifetime_ns = conn->io.loop->now_ns - conn->opened_ns,

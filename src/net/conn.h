@@ -123,9 +123,9 @@ struct peal_conn {
     uint32_t active_ms;                 /* when a byte last moved; modulo 2^32, as progress_ms */
     uint32_t progress_ms;               /* when the peer last took output */
     _Atomic(struct pl_limits *) limits; /* any thread */
-    _Atomic size_t output_seen; /* output.bytes - output.file_bytes, for other threads; LINGERING:
+    _Atomic size_t output_seen;         /* pl_outq_memory_bytes, for other threads; LINGERING:
                                    bytes discarded since our FIN */
-    struct peal_buf *input;     /* what on_data left; NULL: nothing */
+    struct peal_buf *input;             /* what on_data left; NULL: nothing */
     struct pl_outq output;
 
     /* --- the rest */
@@ -148,7 +148,6 @@ struct peal_conn {
     struct pl_history history;
     int16_t error;            /* negative errno of the cause, or Peal's own */
     _Atomic uint8_t requests; /* enum pl_conn_request; any thread */
-    uint8_t ended_in;         /* the state before CLOSED */
     uint8_t peer_kind;        /* enum pl_peer_kind */
 };
 _Static_assert(offsetof(struct peal_conn, remote) == 64, "the way in is one cache line");

@@ -42,14 +42,15 @@ static void took(struct peal_conn *conn, size_t n)
 static void note_level(struct peal_conn *conn)
 {
     const struct peal_conn_limits *limits = &conn->limits->values;
-    atomic_store_explicit(&conn->output_seen, conn->output.bytes - conn->output.file_bytes,
+    atomic_store_explicit(&conn->output_seen, pl_outq_memory_bytes(&conn->output),
                           memory_order_release);
-    if (__builtin_expect(conn->output.bytes > limits->output_high_bytes, 0)) {
+    if (__builtin_expect(pl_outq_bytes(&conn->output) > limits->output_high_bytes, 0)) {
         if (!pl_conn_has(conn, PL_CONN_HIGH)) {
             conn->flags |= PL_CONN_HIGH | PL_CONN_DRAIN_WANTED;
             pl_conn_update_recv(conn);
         }
-    } else if (pl_conn_has(conn, PL_CONN_HIGH) && conn->output.bytes <= limits->output_low_bytes) {
+    } else if (pl_conn_has(conn, PL_CONN_HIGH) &&
+               pl_outq_bytes(&conn->output) <= limits->output_low_bytes) {
         conn->flags &= ~(uint32_t)PL_CONN_HIGH;
         pl_conn_update_recv(conn);
     }
@@ -77,7 +78,7 @@ static bool drain_is_due(const struct peal_conn *conn)
 {
     return pl_conn_has(conn, PL_CONN_DRAIN_WANTED) && pl_conn_state(conn) == PEAL_CONN_OPEN &&
            !pl_conn_has(conn, PL_CONN_FAILED) && /* a closed one has no limits any more */
-           conn->output.bytes <= conn->limits->values.output_low_bytes;
+           pl_outq_bytes(&conn->output) <= conn->limits->values.output_low_bytes;
 }
 
 /* The engine has not taken all: it writes later in the turn, or the kernel has no room. */
@@ -295,7 +296,7 @@ static inline bool output_has_ended(const struct peal_conn *conn)
 
 static bool is_over_cap(const struct peal_conn *conn, size_t size)
 {
-    size_t pending = conn->output.bytes - conn->output.file_bytes;
+    size_t pending = pl_outq_memory_bytes(&conn->output);
     size_t cap = conn->limits->values.output_bytes_max;
     return size > cap || pending > cap - size;
 }
@@ -325,7 +326,7 @@ static ssize_t write_direct(struct peal_conn *conn, const struct iovec *parts, i
     struct iovec iov[IOV_MAX_A_WRITE];
     size_t queued = 0;
     int used = pl_outq_gather(&conn->output, iov, IOV_MAX_A_WRITE - DIRECT_PARTS_MAX, &queued);
-    if (queued != conn->output.bytes) {
+    if (queued != pl_outq_bytes(&conn->output)) {
         return 0; /* a file, or very many chunks, are in front of it */
     }
     memcpy(iov + used, parts, (size_t)count * sizeof *parts);
@@ -507,6 +508,6 @@ ssize_t peal_conn_send_file(struct peal_conn *conn, int fd, off_t offset, size_t
 size_t peal_conn_output_bytes(const struct peal_conn *conn)
 {
     pl_loop_check(conn->io.loop, "peal_conn_output_bytes");
-    return conn->output.bytes +
+    return pl_outq_bytes(&conn->output) +
            (pl_conn_has(conn, PL_CONN_GATHERING) ? conn->io.loop->gather->end : 0);
 }

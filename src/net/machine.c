@@ -115,12 +115,16 @@ void pl_conn_move(struct peal_conn *conn, enum pl_event event)
     pl_record(conn->io.loop, PL_RECORD_MOVE, conn->id,
               (uint32_t)(from << 16 | event << 8 | moves[move].to));
     remember(conn, move);
-    if (moves[move].to == PEAL_CONN_CLOSED) {
-        conn->ended_in = (uint8_t)from;
-    }
     conn->flags &= ~(uint32_t)PL_CONN_IS_OPEN;
     conn->flags |= moves[move].to == PEAL_CONN_OPEN ? PL_CONN_IS_OPEN : 0u;
     atomic_store_explicit(&conn->state, moves[move].to, memory_order_release);
+}
+
+enum peal_conn_state pl_conn_ended_in(const struct peal_conn *conn)
+{
+    unsigned newest = conn->history.moves & 15;
+    pl_assert(newest > 0 && moves[newest - 1].to == PEAL_CONN_CLOSED);
+    return (enum peal_conn_state)moves[newest - 1].from;
 }
 
 void peal_conn_print_history(const struct peal_conn *conn,

@@ -35,6 +35,9 @@ struct pl_history {
  * thread. */
 void pl_conn_move(struct peal_conn *conn, enum pl_event event);
 
+/* The state before CLOSED, of a connection that is. */
+enum peal_conn_state pl_conn_ended_in(const struct peal_conn *conn);
+
 /* Whether moves.def has it; *ret_to, if not NULL, is where it leads. */
 bool pl_move_is_allowed(enum peal_conn_state from, enum pl_event event,
                         enum peal_conn_state *ret_to);

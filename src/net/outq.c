@@ -6,8 +6,9 @@
  * queue that was written out owns nothing, so an idle connection has no output memory.
  *
  * Invariants:
- *  1. bytes is the sum over the chunks of end - begin; file_bytes the same over those of kind FILE;
- * no chunk is empty.
+ *  1. queue_bytes of the head is the sum over the chunks of end - begin, queue_file_bytes the same
+ * over those of kind FILE, last is the last; in other chunks the three mean nothing. No chunk is
+ * empty.
  *  2. Bytes of a chunk never move and never change while they are queued, so an engine may point at
  * them during a send. Appending to the tail chunk writes behind its end only.
  *  3. An append happens whole or not at all.
@@ -108,12 +109,26 @@ static void chunk_done(struct peal_loop *loop, struct pl_chunk *chunk)
 
 static void link_tail(struct pl_outq *queue, struct pl_chunk *chunk)
 {
-    if (queue->tail) {
-        queue->tail->next = chunk;
+    if (queue->head) {
+        queue->head->last->next = chunk;
     } else {
         queue->head = chunk;
+        chunk->queue_bytes = chunk->queue_file_bytes = 0;
     }
-    queue->tail = chunk;
+    queue->head->last = chunk;
+}
+
+/* The head is done with: the next takes its accounts over. */
+static void drop_head(struct pl_outq *queue, struct peal_loop *loop)
+{
+    struct pl_chunk *head = queue->head, *next = head->next;
+    if (next) {
+        next->last = head->last;
+        next->queue_bytes = head->queue_bytes;
+        next->queue_file_bytes = head->queue_file_bytes;
+    }
+    queue->head = next;
+    chunk_done(loop, head);
 }
 
 struct pl_chunk pl_no_gather;
@@ -138,7 +153,7 @@ void pl_outq_append_gathered(struct pl_outq *queue, struct peal_loop *loop)
     loop->gather = &pl_no_gather;
     chunk->capacity = CHUNK_ROOM;
     link_tail(queue, chunk);
-    queue->bytes += chunk->end;
+    queue->head->queue_bytes += chunk->end;
 }
 
 /* Chunks with room for size bytes, as a chain, or NULL. */
@@ -164,7 +179,7 @@ static struct pl_chunk *chain_new(struct peal_loop *loop, size_t size)
 
 static size_t tail_room(const struct pl_outq *queue)
 {
-    const struct pl_chunk *tail = queue->tail;
+    const struct pl_chunk *tail = queue->head ? queue->head->last : NULL;
     return tail && tail->kind == PL_CHUNK_COPY ? tail->capacity - tail->end : 0;
 }
 
@@ -179,7 +194,7 @@ int pl_outq_append(struct pl_outq *queue, struct peal_loop *loop, const struct i
             return -ENOMEM;
         }
     }
-    struct pl_chunk *into = room ? queue->tail : chain;
+    struct pl_chunk *tail = room ? queue->head->last : NULL, *into = room ? tail : chain;
     for (int i = 0; i < count; i++) {
         const unsigned char *from = parts[i].iov_base;
         size_t left = parts[i].iov_len;
@@ -192,7 +207,7 @@ int pl_outq_append(struct pl_outq *queue, struct peal_loop *loop, const struct i
         left -= skipped;
         while (left > 0) {
             if (into->end == into->capacity) {
-                into = into == queue->tail ? chain : into->next;
+                into = into == tail ? chain : into->next;
             }
             size_t piece = into->capacity - into->end;
             piece = piece < left ? piece : left;
@@ -208,7 +223,9 @@ int pl_outq_append(struct pl_outq *queue, struct peal_loop *loop, const struct i
         link_tail(queue, chain);
         chain = next;
     }
-    queue->bytes += size;
+    if (size > 0) {
+        queue->head->queue_bytes += size;
+    }
     return 0;
 }
 
@@ -274,7 +291,7 @@ void pl_outq_append_chunk(struct pl_outq *queue, struct peal_loop *loop, struct 
         return;
     }
     link_tail(queue, chunk);
-    queue->bytes += size;
+    queue->head->queue_bytes += size;
 }
 
 int pl_outq_append_blob(struct pl_outq *queue, struct peal_blob *blob, size_t skip)
@@ -284,7 +301,7 @@ int pl_outq_append_blob(struct pl_outq *queue, struct peal_blob *blob, size_t sk
         return -ENOMEM;
     }
     link_tail(queue, chunk);
-    queue->bytes += chunk->end - chunk->begin;
+    queue->head->queue_bytes += chunk->end - chunk->begin;
     return 0;
 }
 
@@ -297,8 +314,8 @@ int pl_outq_append_file(struct pl_outq *queue, int fd, off_t offset, size_t size
     chunk->file.fd = fd;
     chunk->file.offset = offset;
     link_tail(queue, chunk);
-    queue->bytes += size;
-    queue->file_bytes += size;
+    queue->head->queue_bytes += size;
+    queue->head->queue_file_bytes += size;
     return 0;
 }
 
@@ -321,8 +338,7 @@ int pl_outq_gather(const struct pl_outq *queue, struct iovec *iov, int iov_max, 
 
 void pl_outq_consume(struct pl_outq *queue, struct peal_loop *loop, size_t n)
 {
-    pl_assert(n <= queue->bytes);
-    queue->bytes -= n;
+    pl_assert(n <= pl_outq_bytes(queue));
     while (n > 0) {
         struct pl_chunk *chunk = queue->head;
         size_t piece = chunk->end - chunk->begin;
@@ -330,14 +346,11 @@ void pl_outq_consume(struct pl_outq *queue, struct peal_loop *loop, size_t n)
         chunk->begin += piece;
         n -= piece;
         if (chunk->kind == PL_CHUNK_FILE) {
-            queue->file_bytes -= piece;
+            chunk->queue_file_bytes -= piece;
         }
+        chunk->queue_bytes -= piece;
         if (chunk->begin == chunk->end) {
-            queue->head = chunk->next;
-            if (!queue->head) {
-                queue->tail = NULL;
-            }
-            chunk_done(loop, chunk);
+            drop_head(queue, loop);
         }
     }
 }
@@ -359,13 +372,15 @@ ssize_t pl_outq_read_file(struct pl_outq *queue, struct peal_loop *loop)
     }
     copy->end = (size_t)n;
     file->begin += (size_t)n;
-    queue->file_bytes -= (size_t)n;
+    copy->last = file->last;
+    copy->queue_bytes = file->queue_bytes;
+    copy->queue_file_bytes = file->queue_file_bytes - (size_t)n;
     copy->next = file;
     queue->head = copy;
     if (file->begin == file->end) { /* the file is all in memory now */
         copy->next = file->next;
-        if (queue->tail == file) {
-            queue->tail = copy;
+        if (copy->last == file) {
+            copy->last = copy;
         }
         chunk_done(loop, file);
     }

@@ -15,7 +15,9 @@ enum pl_chunk_kind { PL_CHUNK_COPY, PL_CHUNK_BLOB, PL_CHUNK_FILE };
 struct pl_chunk {
     struct pl_chunk *next;
     uint8_t kind;
-    uint32_t capacity; /* COPY: bytes of data[] */
+    uint32_t capacity;                    /* COPY: bytes of data[] */
+    struct pl_chunk *last;                /* the queue's, kept in its head alone, as the next two */
+    size_t queue_bytes, queue_file_bytes; /* all that is queued; of that, in files */
     size_t begin,
         end; /* COPY: in data[]; BLOB: in the blob; FILE: begin and end counted from offset */
     union {
@@ -32,15 +34,25 @@ struct pl_chunk {
  * loop's gather chunk does not hold as much. */
 enum { PL_DIRECT_BYTES = 8 * 1024, PL_GATHER_BYTES_MAX = PL_DIRECT_BYTES - 1 };
 
+/* One pointer, as there is a queue in every connection and something in few of them: the head has
+ * the rest. */
 struct pl_outq {
-    struct pl_chunk *head, *tail;
-    size_t bytes;      /* all that is queued */
-    size_t file_bytes; /* of those, in files: they take no memory */
+    struct pl_chunk *head;
 };
 
 static inline bool pl_outq_is_empty(const struct pl_outq *queue)
 {
     return queue->head == NULL;
+}
+
+static inline size_t pl_outq_bytes(const struct pl_outq *queue)
+{
+    return queue->head ? queue->head->queue_bytes : 0;
+}
+/* Without what is in files, which takes no memory. */
+static inline size_t pl_outq_memory_bytes(const struct pl_outq *queue)
+{
+    return queue->head ? queue->head->queue_bytes - queue->head->queue_file_bytes : 0;
 }
 
 /* The gather chunk (loop->gather) takes what a callback sends until it returns; then it is written,

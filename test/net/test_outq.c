@@ -60,10 +60,10 @@ static void check_sums(void)
         assert_true(chunk->begin < chunk->end);
         bytes += chunk->end - chunk->begin;
         file_bytes += chunk->kind == PL_CHUNK_FILE ? chunk->end - chunk->begin : 0;
-        assert_true(chunk->next || chunk == queue.tail);
+        assert_true(chunk->next || chunk == queue.head->last);
     }
-    assert_int_equal(queue.bytes, bytes);
-    assert_int_equal(queue.file_bytes, file_bytes);
+    assert_int_equal(pl_outq_bytes(&queue), bytes);
+    assert_int_equal(pl_outq_bytes(&queue) - pl_outq_memory_bytes(&queue), file_bytes);
 }
 
 /* Takes up to most bytes off the head as a kernel would, and checks them against the pattern. */
@@ -147,13 +147,13 @@ static void keeps_the_stream_whole(void **state)
                 add(next_random(&random), bytes, size, in, file);
                 in += size;
             }
-            if (queue.bytes > 0 && (next_random(&random) % 2 || in == STREAM_BYTES)) {
+            if (pl_outq_bytes(&queue) > 0 && (next_random(&random) % 2 || in == STREAM_BYTES)) {
                 out += take(1 + next_random(&random) % (64 * 1024), out);
             }
-            assert_int_equal(queue.bytes, in - out);
+            assert_int_equal(pl_outq_bytes(&queue), in - out);
         }
         assert_true(pl_outq_is_empty(&queue));
-        assert_null(queue.tail);
+        assert_int_equal(pl_outq_bytes(&queue), 0);
     }
     free(bytes);
     close(file);
@@ -167,8 +167,8 @@ static void small_pieces_share_a_chunk(void **state)
         assert_int_equal(pl_outq_append(&queue, loop, &part, 1, 8, 0), 0);
         pl_outq_append_chunk(&queue, loop, pl_chunk_copy(&part, 1, 8));
     }
-    assert_ptr_equal(queue.head, queue.tail);
-    assert_int_equal(queue.bytes, 1600);
+    assert_ptr_equal(queue.head, queue.head->last);
+    assert_int_equal(pl_outq_bytes(&queue), 1600);
 }
 
 /* What was gathered goes behind what is queued, and takes more of the small pieces that follow. */
@@ -183,11 +183,11 @@ static void gathered_bytes_join_the_queue(void **state)
     gather->end = 4;
     assert_int_equal(pl_outq_append(&queue, loop, &part, 1, 8, 0), 0);
     pl_outq_append_gathered(&queue, loop);
-    assert_ptr_equal(queue.tail, gather);
+    assert_ptr_equal(queue.head->last, gather);
     assert_ptr_equal(loop->gather, &pl_no_gather);
-    assert_int_equal(queue.bytes, 12);
+    assert_int_equal(pl_outq_bytes(&queue), 12);
     assert_int_equal(pl_outq_append(&queue, loop, &part, 1, 8, 0), 0);
-    assert_ptr_equal(queue.tail, gather);
+    assert_ptr_equal(queue.head->last, gather);
     assert_memory_equal(gather->data, "ijklabcdefgh", 12);
     assert_true(pl_gather_renew(loop));
     assert_int_equal(loop->gather->end, 0);
@@ -212,7 +212,7 @@ static void a_blob_goes_when_its_last_byte_does(void **state)
     assert_int_equal(pl_outq_append_blob(&queue, blob, 0), 0);
     assert_int_equal(pl_outq_append_blob(&queue, blob, 3), 0);
     peal_blob_unref(blob);
-    assert_int_equal(queue.bytes, 7);
+    assert_int_equal(pl_outq_bytes(&queue), 7);
     pl_outq_consume(&queue, loop, 4);
     assert_int_equal(releases, 0);
     pl_outq_consume(&queue, loop, 1);
@@ -238,7 +238,7 @@ static void clear_releases_everything(void **state)
     pl_outq_clear(&queue, loop);
     assert_int_equal(releases, 1);
     assert_int_equal(baseline_open_fds(), fds);
-    assert_int_equal(queue.bytes, 0);
+    assert_int_equal(pl_outq_bytes(&queue), 0);
     assert_true(pl_outq_is_empty(&queue));
 }
 
@@ -255,10 +255,10 @@ static void gather_stops_at_a_file(void **state)
     pl_outq_consume(&queue, loop, 3);
     assert_int_equal(pl_outq_gather(&queue, iov, 8, &size), 0);
     assert_int_equal(size, 0);
-    assert_int_equal(queue.file_bytes, 10);
+    assert_int_equal(queue.head->queue_file_bytes, 10);
     pl_outq_consume(&queue, loop, 10);
-    assert_int_equal(queue.file_bytes, 0);
-    assert_int_equal(queue.bytes, 3);
+    assert_int_equal(queue.head->queue_file_bytes, 0);
+    assert_int_equal(pl_outq_bytes(&queue), 3);
 }
 
 static void a_file_that_cannot_be_read_says_so(void **state)
@@ -269,7 +269,7 @@ static void a_file_that_cannot_be_read_says_so(void **state)
     assert_int_equal(pl_outq_read_file(&queue, loop), 10);
     pl_outq_consume(&queue, loop, 10);
     assert_int_equal(pl_outq_read_file(&queue, loop), -ENODATA);
-    assert_int_equal(queue.bytes, 10);
+    assert_int_equal(pl_outq_bytes(&queue), 10);
     faults_start((struct faults){.name = "pread", .nth = 1, .error = EIO});
     assert_int_equal(pl_outq_read_file(&queue, loop), -EIO);
     faults_stop();
@@ -288,17 +288,17 @@ static void without_memory_nothing_changes(void **state)
     (void)state;
     assert_int_equal(peal_blob_copy("hello", 5, &blob), 0);
     assert_int_equal(pl_outq_append(&queue, loop, &(struct iovec){bytes, 1000}, 1, 1000, 0), 0);
-    size_t before = queue.bytes;
+    size_t before = pl_outq_bytes(&queue);
     int result = -ENOMEM;
     for (unsigned n = 1; result < 0; n++) {
         faults_start((struct faults){.kind = 'a', .nth = n, .error = ENOMEM});
         result = pl_outq_append(&queue, loop, &part, 1, part.iov_len, 0);
         unsigned failed = faults_stop();
         assert_int_equal(result, failed ? -ENOMEM : 0);
-        assert_int_equal(queue.bytes, before + (failed ? 0 : part.iov_len));
+        assert_int_equal(pl_outq_bytes(&queue), before + (failed ? 0 : part.iov_len));
         check_sums();
     }
-    before = queue.bytes;
+    before = pl_outq_bytes(&queue);
     faults_start((struct faults){.kind = 'a', .nth = 1, .for_ever = true, .error = ENOMEM});
     assert_int_equal(pl_outq_append_blob(&queue, blob, 0), -ENOMEM);
     assert_int_equal(pl_outq_append_file(&queue, 0, 0, 5), -ENOMEM);
@@ -307,7 +307,7 @@ static void without_memory_nothing_changes(void **state)
     pl_gather_init(loop);
     assert_false(pl_gather_renew(loop));
     faults_stop();
-    assert_int_equal(queue.bytes, before);
+    assert_int_equal(pl_outq_bytes(&queue), before);
     check_sums();
     peal_blob_unref(blob);
     free(bytes);
