@@ -20,6 +20,7 @@ MARKS = {
     "raw-epoll": ("#555555", 2), "raw-uring": ("#999999", 1), "libev": ("#0072B2", 8),
     "libuv-try": ("#CC79A7", 4), "libuv-write": ("#882255", 6), "libevent": ("#E69F00", 10),
     "asio": ("#56B4E9", 12), "peal-epoll": ("#009E73", 7), "peal-uring": ("#D55E00", 5),
+    "peal-epoll-spin": ("#66C2A5", 9), "peal-uring-spin": ("#F0A070", 11),
 }
 GROWTH = ("echo-100", "echo-1000", "echo-10000")
 LATENCY = ("echo-1", "echo-100", "echo-1000", "frames")

@@ -98,12 +98,14 @@ def markdown_table(head, rows):
 
 
 def ratio_rows(view):
-    """The matrix of ratios: a line a case, a column a server."""
-    head = ["CPU a message, ratio to raw epoll"] + [peer.title for peer in view.peers]
+    """The matrix of ratios: a line a case, a column a server. Servers that are there for one case
+    only are told with that case."""
+    peers = [peer for peer in view.peers if peer.only is None]
+    head = ["CPU a message, ratio to raw epoll"] + [peer.title for peer in peers]
     rows = []
     for row in view.rows:
         line = [row.case.title]
-        for peer in view.peers:
+        for peer in peers:
             found = row.condensed.get(peer.name)
             if found is None:
                 line.append("–")

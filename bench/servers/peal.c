@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Peal, as its headers and examples have it, through the public interface alone. The engine is the
- * one that PEAL_ENGINE names in the environment.
+ * one that PEAL_ENGINE names in the environment. BENCH_BUSY_POLL_US there makes the loop spin before
+ * it sleeps; only the case that is about wake-ups is measured with it.
  *
  * echo is examples/echo.c. frames takes each message with the codec and sends its answer with
  * peal_conn_send_message; the library gathers what one callback sends. sink has no on_data, so
@@ -140,7 +141,10 @@ int main(int argc, char **argv)
     bench_begin(argc, argv, "peal " PEAL_VERSION, &args);
     need("blob", peal_blob_wrap(bench_piece, BENCH_PIECE_BYTES, NULL, NULL, &piece));
     need("blob", peal_blob_wrap(bench_piece, BENCH_BLOCK_BYTES, NULL, NULL, &block));
-    need("loop", peal_loop_new(NULL, &loop));
+    const char *busy_poll_us = getenv("BENCH_BUSY_POLL_US");
+    struct peal_loop_options options = {
+        .busy_poll_us = busy_poll_us ? (uint32_t)strtoul(busy_poll_us, NULL, 10) : 0};
+    need("loop", peal_loop_new(&options, &loop));
     need("signal", peal_signal_open(loop, SIGTERM, on_term, loop, &term));
     if (args.loops > 1) {
         need("pool",
