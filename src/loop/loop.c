@@ -252,6 +252,15 @@ bool pl_loop_post_task(struct peal_loop *loop, struct pl_task *task)
     return true;
 }
 
+bool pl_loop_post_bare(struct peal_loop *loop, struct pl_bare_task *task)
+{
+    if (!pl_task_push_bare(&loop->tasks, task)) {
+        return false;
+    }
+    wake(loop);
+    return true;
+}
+
 void pl_loop_defer_task(struct peal_loop *loop, struct pl_task *task)
 {
     atomic_store_explicit(&task->next, NULL, memory_order_relaxed);
@@ -279,10 +288,14 @@ static void run_batch(struct peal_loop *loop, struct pl_task *batch, bool droppe
     struct pl_counter *counter = dropped ? &loop->counters.tasks_dropped : &loop->counters.tasks;
     while (batch) {
         struct pl_task *task = batch;
-        batch = atomic_load_explicit(&task->next,
-                                     memory_order_relaxed); /* the call may free or repost it */
+        bool bare;
+        batch = pl_task_next(task, &bare); /* the call may free or repost it */
         pl_count(counter, 1);
-        task->fn(task, dropped);
+        if (bare) {
+            pl_task_bare_fn((struct pl_bare_task *)task, dropped);
+        } else {
+            task->fn(task, dropped);
+        }
     }
 }
 

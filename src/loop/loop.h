@@ -167,6 +167,8 @@ extern void (*pl_timer_conn_fn)(struct peal_timer_node *node); /* told of PL_TIM
  * still. */
 bool pl_loop_post_task(struct peal_loop *loop, struct pl_task *task);
 
+bool pl_loop_post_bare(struct peal_loop *loop, struct pl_bare_task *task);
+
 /* Stops the program with a sentence unless called on the loop's thread. what: the public function's
  * name. */
 void pl_loop_wrong_thread(const struct peal_loop *loop, const char *what)

@@ -23,25 +23,43 @@ void pl_task_queue_init(struct pl_task_queue *queue)
     atomic_init(&queue->head, NULL);
 }
 
-bool pl_task_push(struct pl_task_queue *queue, struct pl_task *task)
+void (*pl_task_bare_fn)(struct pl_bare_task *task, bool dropped);
+
+static struct pl_task *link_to(struct pl_task *task, bool bare)
+{
+    return (struct pl_task *)((uintptr_t)task | bare);
+}
+
+static bool push(struct pl_task_queue *queue, struct pl_task *task, bool bare)
 {
     struct pl_task *head = atomic_load_explicit(&queue->head, memory_order_acquire);
     do {
         if (head == &closed_mark) {
             return false;
         }
-        atomic_store_explicit(&task->next, head, memory_order_relaxed);
+        atomic_store_explicit(&task->next, link_to(head, bare), memory_order_relaxed);
     } while (!atomic_compare_exchange_weak_explicit(&queue->head, &head, task, memory_order_seq_cst,
                                                     memory_order_acquire));
     return true;
+}
+
+bool pl_task_push(struct pl_task_queue *queue, struct pl_task *task)
+{
+    return push(queue, task, false);
+}
+
+bool pl_task_push_bare(struct pl_task_queue *queue, struct pl_bare_task *task)
+{
+    return push(queue, (struct pl_task *)task, true);
 }
 
 static struct pl_task *turn_around(struct pl_task *task)
 {
     struct pl_task *first = NULL;
     while (task) {
-        struct pl_task *next = atomic_load_explicit(&task->next, memory_order_relaxed);
-        atomic_store_explicit(&task->next, first, memory_order_relaxed);
+        bool bare;
+        struct pl_task *next = pl_task_next(task, &bare);
+        atomic_store_explicit(&task->next, link_to(first, bare), memory_order_relaxed);
         first = task;
         task = next;
     }

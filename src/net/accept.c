@@ -79,9 +79,8 @@ struct pl_shard *pl_server_choose_shard(struct peal_server *server)
 
 /* ---- hand-over */
 
-static void arrive(struct pl_task *task, bool dropped)
+void pl_conn_arrived(struct peal_conn *conn, bool dropped)
 {
-    struct peal_conn *conn = pl_container(task, struct peal_conn, task);
     struct pl_shard *shard = pl_container(conn->limits->owner, struct pl_shard, owner);
     struct peal_server *server = shard->server;
     if (dropped) {
@@ -103,10 +102,9 @@ static bool hand_over(struct pl_shard *to, struct peal_conn *conn)
 {
     struct peal_server *server = to->server;
     conn->limits = to->limits; /* names the shard; counted when it opens */
-    conn->task.fn = arrive;
     pl_server_hold(server);
     atomic_fetch_add(&to->incoming, 1);
-    if (pl_loop_post_task(to->loop, &conn->task)) {
+    if (pl_loop_post_bare(to->loop, &conn->task)) {
         return true;
     }
     atomic_fetch_sub(&to->incoming, 1);

@@ -131,7 +131,7 @@ struct peal_conn {
     /* --- the rest */
     struct pl_job job; /* flush or reap */
     struct peal_timer_node timer;
-    struct pl_task task; /* hand-over to the loop, later requests of other threads */
+    struct pl_bare_task task; /* hand-over to the loop, later requests of other threads */
     _Atomic uint32_t references;
     uint32_t unacked_seen; /* SIOCOUTQ when last looked */
     uint64_t opened_ns;    /* then closed_ns, once closed */
@@ -145,10 +145,12 @@ struct peal_conn {
         } v4;
         struct pl_peer *other;
     } peer;
-    struct pl_history history;
-    int16_t error;            /* negative errno of the cause, or Peal's own */
-    _Atomic uint8_t requests; /* enum pl_conn_request; any thread */
-    uint8_t peer_kind;        /* enum pl_peer_kind */
+    uint32_t moves : 24;    /* four bits each, the newest lowest: 1 + the line in moves.def */
+    uint32_t peer_kind : 8; /* enum pl_peer_kind */
+    uint32_t moved_us;      /* when it last moved, from its opening; coded: see machine.c */
+    uint8_t move_pauses[PL_HISTORY_MOVES - 1]; /* before each move, the newest first; coded */
+    _Atomic uint8_t requests;                  /* enum pl_conn_request; any thread */
+    int16_t error;                             /* negative errno of the cause, or Peal's own */
 };
 _Static_assert(offsetof(struct peal_conn, remote) == 64, "the way in is one cache line");
 _Static_assert(offsetof(struct peal_conn, output) < 128, "the way out is the second");
@@ -208,6 +210,7 @@ static inline struct peal_conn *pl_conn_of_io(struct pl_io *io)
 }
 void pl_conn_output_empty(struct peal_conn *conn); /* the last byte was taken: FIN, if one is due */
 void pl_conn_peer_ended(struct peal_conn *conn);   /* FIN was read */
+void pl_conn_arrived(struct peal_conn *conn, bool dropped);             /* handed over; accept.c */
 void pl_conn_serve_requests(struct peal_conn *conn, unsigned requests); /* of other threads */
 void pl_conn_end_output(struct peal_conn *conn); /* nothing is accepted any more; any thread */
 void pl_conn_on_recv(struct pl_io *io, const void *data, ssize_t n);

@@ -135,9 +135,8 @@ ssize_t pl_conn_remote_blob(struct peal_conn *conn, struct peal_blob *blob)
     return chunk ? post_chunk(conn, chunk) : -ENOMEM;
 }
 
-static void serve(struct pl_task *task, bool dropped)
+static void serve(struct peal_conn *conn, bool dropped)
 {
-    struct peal_conn *conn = pl_container(task, struct peal_conn, task);
     unsigned requests = atomic_exchange_explicit(&conn->requests, 0, memory_order_acq_rel);
     if (!dropped) {
         pl_conn_serve_requests(conn, requests);
@@ -154,10 +153,27 @@ void pl_conn_request(struct peal_conn *conn, enum pl_conn_request request)
         return; /* the task is on its way already and will see this bit too */
     }
     pl_conn_hold(conn);
-    conn->task.fn = serve;
-    if (!pl_loop_post_task(conn->io.loop, &conn->task)) {
-        serve(&conn->task, true); /* the loop has ended, and closed it */
+    if (!pl_loop_post_bare(conn->io.loop, &conn->task)) {
+        serve(conn, true); /* the loop has ended, and closed it */
     }
+}
+
+/* A connection's task brings it to its loop, and after that the requests of other threads: nobody
+ * can make one before it has opened. */
+static void on_task(struct pl_bare_task *task, bool dropped)
+{
+    struct peal_conn *conn = pl_container(task, struct peal_conn, task);
+    if (pl_conn_state(conn) == PEAL_CONN_CONNECTING) {
+        pl_conn_arrived(conn, dropped);
+    } else {
+        serve(conn, dropped);
+    }
+}
+
+/* Tells the task queue, which belongs to a lower layer, whose tasks the bare ones are. */
+__attribute__((constructor)) static void hook_task(void)
+{
+    pl_task_bare_fn = on_task;
 }
 
 /* ---- by id */

@@ -5,7 +5,7 @@
  * finds nothing stops the program, in release builds too: a connection that takes a move which
  * nobody thought of would break its promises silently.
  *
- * Each connection keeps its moves, which are at most six in a life, in 20 bytes: for each the line
+ * Each connection keeps its moves, which are at most six in a life, in 16 bytes: for each the line
  * of moves.def, in four bits, and the time since the move before as a floating point byte (5 bits
  * of exponent, 3 of mantissa, in microseconds: exact to an eighth, up to days). Full times are in
  * the loop's recorder for as long as its ring reaches back. */
@@ -14,7 +14,9 @@
 #include "base/assert.h"
 #include "net/conn.h"
 
-enum { MOVES_MAX = 32, NOWHERE = 0xff };
+#include <string.h>
+
+enum { MOVES_MASK = (1 << 24) - 1, NOWHERE = 0xff };
 
 struct move {
     uint8_t from, event, to;
@@ -87,19 +89,30 @@ static uint64_t decode_pause(uint8_t code)
     return exponent == 0 ? code : (uint64_t)(8 | (code & 7)) << (exponent - 1);
 }
 
-#define US_MASK ((1ull << 48) - 1)
+/* A moment, from the opening: 27 bits of mantissa, so exact for two minutes, and then to a
+ * 67-millionth of the age. */
+static uint32_t encode_moment(uint64_t us)
+{
+    uint32_t exponent = 0;
+    while (us >> 27) {
+        us >>= 1;
+        exponent++;
+    }
+    return exponent << 27 | (uint32_t)us;
+}
+
+static uint64_t decode_moment(uint32_t code)
+{
+    return (uint64_t)(code & ((1u << 27) - 1)) << (code >> 27);
+}
 
 static void remember(struct peal_conn *conn, uint8_t move)
 {
-    struct pl_history *history = &conn->history;
-    uint64_t now_us = conn->io.loop->now_ns / 1000;
-    uint64_t moved_us = (uint64_t)history->moved_us_high << 32 | history->moved_us_low;
-    history->pauses[history->next % PL_HISTORY_MOVES] =
-        encode_pause(history->moves ? (now_us - moved_us) & US_MASK : 0);
-    history->next++;
-    history->moves = history->moves << 4 | (move + 1u);
-    history->moved_us_low = (uint32_t)now_us;
-    history->moved_us_high = (uint16_t)(now_us >> 32);
+    uint64_t now_us = (conn->io.loop->now_ns - conn->opened_ns) / 1000;
+    memmove(conn->move_pauses + 1, conn->move_pauses, sizeof conn->move_pauses - 1);
+    conn->move_pauses[0] = encode_pause(now_us - decode_moment(conn->moved_us));
+    conn->moves = (conn->moves << 4 | (move + 1u)) & MOVES_MASK;
+    conn->moved_us = encode_moment(now_us);
 }
 
 void pl_conn_move(struct peal_conn *conn, enum pl_event event)
@@ -122,7 +135,7 @@ void pl_conn_move(struct peal_conn *conn, enum pl_event event)
 
 enum peal_conn_state pl_conn_ended_in(const struct peal_conn *conn)
 {
-    unsigned newest = conn->history.moves & 15;
+    unsigned newest = conn->moves & 15;
     pl_assert(newest > 0 && moves[newest - 1].to == PEAL_CONN_CLOSED);
     return (enum peal_conn_state)moves[newest - 1].from;
 }
@@ -130,14 +143,13 @@ enum peal_conn_state pl_conn_ended_in(const struct peal_conn *conn)
 void peal_conn_print_history(const struct peal_conn *conn,
                              void (*line)(const char *text, void *user), void *user)
 {
-    const struct pl_history *history = &conn->history;
     for (unsigned i = PL_HISTORY_MOVES; i > 0; i--) {
-        unsigned kept = history->moves >> (4 * (i - 1)) & 15;
+        unsigned kept = conn->moves >> (4 * (i - 1)) & 15;
         if (kept == 0) {
             continue; /* it has not moved so often */
         }
         const struct move *move = &moves[kept - 1];
-        uint8_t pause = history->pauses[(history->next - i) % PL_HISTORY_MOVES];
+        uint8_t pause = i < PL_HISTORY_MOVES ? conn->move_pauses[i - 1] : 0; /* of its opening */
         char text[160];
         sys_format(text, sizeof text, "+%llu us: %s, %s -> %s (%s)",
                    (unsigned long long)decode_pause(pause),

@@ -20,16 +20,8 @@ enum pl_event {
 };
 
 /* A life has at most six moves (OPENED; then PEER_FIN, FIN_SENT and CLOSE once each at most;
- * FLUSHED; the end), so eight hold all of them. */
-enum { PL_HISTORY_MOVES = 8 };
-
-struct pl_history {
-    uint32_t moves;        /* four bits each, the newest lowest: 1 + the line in moves.def */
-    uint32_t moved_us_low; /* when it last moved, 48 bits */
-    uint16_t moved_us_high;
-    uint8_t pauses[PL_HISTORY_MOVES]; /* ring: time since the move before, coded: see machine.c */
-    uint8_t next;                     /* of pauses */
-};
+ * FLUSHED; the end), and these hold all of them. */
+enum { PL_HISTORY_MOVES = 6 };
 
 /* The only writer of conn->state. A move that is not in moves.def is a broken invariant. The loop's
  * thread. */

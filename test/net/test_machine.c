@@ -157,7 +157,7 @@ static void history_tells_a_life(void **state)
     peal_conn_unref(conn);
 }
 
-static void history_keeps_the_last_eight(void **state)
+static void history_keeps_the_last_six(void **state)
 {
     struct rig rig;
     (void)state;
@@ -167,7 +167,7 @@ static void history_keeps_the_last_eight(void **state)
         pl_conn_move(rig.witness.conn, PL_EVENT_PEER_FIN); /* as often as one likes */
     }
     read_history(rig.witness.conn);
-    assert_int_equal(line_count, 8);
+    assert_int_equal(line_count, 6);
     for (unsigned i = 0; i < line_count; i++) {
         assert_non_null(strstr(lines[i], "OPEN, peer FIN -> OPEN"));
     }
@@ -184,7 +184,7 @@ int main(void)
         TEST(a_record_is_a_line),
         TEST(any_other_move_stops_the_program),
         TEST(history_tells_a_life),
-        TEST(history_keeps_the_last_eight),
+        TEST(history_keeps_the_last_six),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
