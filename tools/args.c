@@ -232,6 +232,27 @@ static int read_choice(const struct arg_command *command, const struct arg *arg,
     return args_mistake(command, "--%s: \"%s\" is none of: %s", arg->name, text, arg->choices);
 }
 
+static bool ends_as(const struct arg *arg, const char *text)
+{
+    size_t length = strlen(text);
+    size_t end_length = strlen(arg->choices);
+
+    return length > end_length && strcmp(text + length - end_length, arg->choices) == 0;
+}
+
+static int read_maybe(const struct arg_command *command, const struct arg *arg, const char *text)
+{
+    struct arg_maybe *maybe = arg->into;
+
+    if (text != NULL && !ends_as(arg, text)) {
+        return args_mistake(command, "--%s: \"%s\" does not end in %s", arg->name, text,
+                            arg->choices);
+    }
+    maybe->given = true;
+    maybe->text = text;
+    return -1;
+}
+
 static int read_value(const struct arg_command *command, const struct arg *arg, const char *text)
 {
     switch (arg->kind) {
@@ -247,6 +268,8 @@ static int read_value(const struct arg_command *command, const struct arg *arg, 
         return read_scale(command, arg, text);
     case ARG_CHOICE:
         return read_choice(command, arg, text);
+    case ARG_MAYBE:
+        return read_maybe(command, arg, text);
     case ARG_TEXT:
         if (text[0] == '\0') {
             return args_mistake(command, "--%s must not be empty", arg->name);
@@ -291,6 +314,9 @@ static int read_option(const struct arg_command *command, int argc, char **argv,
     if (arg->kind == ARG_FLAG) {
         *(bool *)arg->into = true;
         return -1;
+    }
+    if (arg->kind == ARG_MAYBE && (*at + 1 == argc || !ends_as(arg, argv[*at + 1]))) {
+        return read_maybe(command, arg, NULL);
     }
     if (*at + 1 == argc) {
         return args_mistake(command, "--%s needs a value: --%s %s", name, name, arg->value);

@@ -31,6 +31,8 @@ enum arg_kind {
     ARG_TEXT,   /* const char * */
     ARG_TEXTS,  /* struct arg_texts: may be given several times */
     ARG_CHOICE, /* const char *: one of the words in choices */
+    ARG_MAYBE   /* struct arg_maybe: may have a value, which ends as choices says; a word apart is
+                   one only if it does */
 };
 
 enum { ARG_TEXTS_MAX = 64 };
@@ -38,6 +40,11 @@ enum { ARG_TEXTS_MAX = 64 };
 struct arg_texts {
     const char *items[ARG_TEXTS_MAX];
     size_t count;
+};
+
+struct arg_maybe {
+    bool given;
+    const char *text; /* NULL: without a value */
 };
 
 /* One option. A table ends with one that has no name. */
@@ -48,7 +55,8 @@ struct arg {
     enum arg_kind kind;
     void *into;          /* untouched if the option is not given */
     uint64_t min, max;   /* of ARG_COUNT, ARG_SIZE, ARG_TIME; max 0: no limit */
-    const char *choices; /* of ARG_CHOICE: words with a space between them */
+    const char *choices; /* of ARG_CHOICE: words with a space between them; of
+                            ARG_MAYBE: the end of its value, such as ".png" */
 };
 
 struct arg_command {

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <peal/error.h>
 #include <peal/pool.h>
@@ -27,6 +28,7 @@
 #include "commands.h"
 #include "common.h"
 #include "load_series.h"
+#include "plot.h"
 
 enum { FDS_MAX = 1 << 20 };
 
@@ -195,6 +197,29 @@ static int finish(struct load *load)
     return error;
 }
 
+static bool plot(const struct load_options *options, const struct histogram *latency_ns)
+{
+    char title[512];
+
+    if (!options->plot.given || (options->plot.text == NULL && latency_ns->count == 0)) {
+        return true;
+    }
+    if (options->plot.text == NULL) {
+        printf("\n");
+        plot_print(stdout, latency_ns, common_terminal_width(STDOUT_FILENO));
+        fflush(stdout);
+        return true;
+    }
+    snprintf(title, sizeof(title), "peal load %s, %s", options->mode_name, options->connect);
+    int error = plot_png(options->plot.text, title, latency_ns);
+    if (error < 0) {
+        fprintf(stderr, "peal load: --plot %s: %s\n", options->plot.text,
+                error == -ENODATA ? "no message came back, so there is nothing to draw"
+                                  : "gnuplot could not draw it");
+    }
+    return error == 0;
+}
+
 static int run(const struct load_options *options)
 {
     struct load load = {.options = *options};
@@ -217,6 +242,7 @@ static int run(const struct load_options *options)
         const struct load_counts *counts = &load.workers[0].counts;
         load_report(options, counts, (double)(load.ended_ns - load.began_ns) / 1e9);
         good = counts->wrong == 0 && counts->errors[0].count == 0;
+        good = plot(options, &counts->latency_ns) && good;
     }
     if (csv_error < 0) {
         fprintf(stderr, "peal load: --csv %s: it could not be written whole\n", options->csv_path);

@@ -13,6 +13,7 @@
 #include <peal/timer.h>
 #include <peal/watch.h>
 
+#include "args.h"
 #include "histogram.h"
 
 enum load_mode {
@@ -34,6 +35,7 @@ struct load_options {
     uint32_t ramp_ms; /* connections open over so long; 0: as fast as they can */
     uint64_t rate; /* messages a second (churn: connections) in all; 0: on the echo of the last */
     const char *csv_path;
+    struct arg_maybe plot; /* with a text: to that PNG file, not to the terminal */
     bool json;
     bool reset; /* churn ends connections with a reset */
 };

@@ -9,7 +9,9 @@
 
 #include <string.h>
 
-#include "args.h"
+#include <peal/error.h>
+
+#include "plot.h"
 
 enum { PIPELINED_BYTES_MAX = 128 * 1024 * 1024, SIZE_MAX_BYTES = 64 * 1024 * 1024 };
 
@@ -25,8 +27,12 @@ static int check(const struct arg_command *command, const struct arg_texts *oper
     uint16_t port;
     int mode = 0;
 
-    if (operands->count != 1) {
+    if (operands->count == 0) {
         return args_mistake(command, "one mode is needed: pingpong, pipeline, churn or idle");
+    }
+    if (operands->count > 1) {
+        return args_mistake(command, "one mode is needed: \"%s\" is one argument too many",
+                            operands->items[1]);
     }
     while (mode < MODE_COUNT && strcmp(operands->items[0], mode_names[mode]) != 0) {
         mode++;
@@ -57,6 +63,33 @@ static int check(const struct arg_command *command, const struct arg_texts *oper
     }
     if (options->threads > options->conns) {
         options->threads = options->conns;
+    }
+    return -1;
+}
+
+static int check_plot(const struct arg_command *command, const struct load_options *options)
+{
+    const char *path = options->plot.text;
+
+    if (!options->plot.given) {
+        return -1;
+    }
+    if (options->mode == LOAD_IDLE) {
+        return args_mistake(command, "--plot: idle sends nothing whose latency could be drawn");
+    }
+    if (options->json && path == NULL) {
+        return args_mistake(command, "--plot draws below the report, where --json allows nothing "
+                                     "but JSON; --plot FILE.png goes with it");
+    }
+    if (path != NULL && !plot_png_is_possible()) {
+        return args_mistake(command,
+                            "--plot %s needs gnuplot, which is not installed; --plot "
+                            "alone draws on the terminal",
+                            path);
+    }
+    int error = path != NULL ? plot_png_check(path) : 0;
+    if (error < 0) {
+        return args_mistake(command, "--plot %s cannot be written: %s", path, peal_strerror(error));
     }
     return -1;
 }
@@ -104,6 +137,8 @@ int load_options_read(int argc, char **argv, struct load_options *options)
          .choices = "fin rst"},
         {"csv", "FILE", "write a line each second: connections, messages, latencies, errors",
          ARG_TEXT, .into = &options->csv_path},
+        {"plot", "[FILE.png]", "draw latencies by percentile, here or, by gnuplot, into a file",
+         ARG_MAYBE, .into = &options->plot, .choices = ".png"},
         {"json", NULL, "print JSON", ARG_FLAG, .into = &options->json},
         {0},
     };
@@ -127,5 +162,6 @@ int load_options_read(int argc, char **argv, struct load_options *options)
         return exit_code;
     }
     options->reset = end != NULL && strcmp(end, "rst") == 0;
-    return check_together(&command, options);
+    exit_code = check_together(&command, options);
+    return exit_code >= 0 ? exit_code : check_plot(&command, options);
 }

@@ -24,8 +24,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
+
+#include "common.h"
 
 enum { PERIOD_MS = 1000, LAST_ROW_NS = 100000000 };
 
@@ -79,13 +80,6 @@ static void write_row(struct load_series *series, double time_s, const struct lo
     fflush(series->csv);
 }
 
-static size_t terminal_width(void)
-{
-    struct winsize size;
-
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
-}
-
 static void show_line(struct load_series *series, double time_s, const struct load_row *row)
 {
     const struct load_options *options = series->options;
@@ -112,7 +106,7 @@ static void show_line(struct load_series *series, double time_s, const struct lo
     }
     snprintf(line + length, sizeof(line) - (size_t)length, "  errors %" PRIu64,
              series->errors_told);
-    size_t width = terminal_width() - 1;
+    size_t width = common_terminal_width(STDERR_FILENO) - 1;
     line[width < sizeof(line) ? width : sizeof(line) - 1] = '\0';
     fprintf(stderr, "\r\033[K%s", line);
     fflush(stderr);
