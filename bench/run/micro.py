@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Runs the small programs of bench/micro and takes in what they print: JSON lines with a figure's
-name, whose it is, its value and its unit. A line that begins with anything but a brace is for
-people, and skipped.
+name, whose it is, its value and its unit, and of Peal's perhaps its target. All are costs: less is
+better. A line that begins with anything but a brace is for people, and skipped.
 
 They run one after the other when no server lives, on all cores, because some of them post from one
 thread to another.
@@ -23,8 +23,11 @@ def parse(lines, where):
             continue
         try:
             one = json.loads(line)
-            found.append({"figure": str(one["figure"]), "of": str(one["of"]), "value": one["value"],
-                          "unit": str(one.get("unit", ""))})
+            kept = {"figure": str(one["figure"]), "of": str(one["of"]),
+                    "value": float(one["value"]), "unit": str(one.get("unit", ""))}
+            if one.get("target") is not None:
+                kept["target"] = float(one["target"])
+            found.append(kept)
         except (ValueError, KeyError, TypeError):
             notes.append(f"{where} printed what is no figure: {line[:100]}")
     return found, notes

@@ -50,6 +50,9 @@ class View:
         for measured in known:
             names |= set(measured["rounds"]) | set(measured["absent"])
         self.peers = [peer for peer in field.PEERS if peer.name in names]
+        costs = results.get("micro") or []
+        self.cost_targets = verdict.cost_targets(costs)
+        self.costs_ahead = verdict.costs_ahead(costs)
 
     def row(self, name):
         return next((row for row in self.rows if row.case.name == name), None)
@@ -192,6 +195,7 @@ def row_notes(row, said=()):
 def count_sentence(view):
     """How many targets came out how."""
     words = [found["word"].split()[0] for row in view.rows for found in row.targets.values()]
+    words += [found["word"].split()[0] for _, found in view.cost_targets]
     counted = [(words.count(word), title) for word, title in
                (("met", "met"), ("tie", "within 2%"), ("missed", "missed"), ("not", "not measured"))]
     return "Of the targets " + ", ".join(f"{count} {title}" for count, title in counted if count) + "."
@@ -205,7 +209,10 @@ def target_sentences(view):
             base = "" if row.case.base == field.BASE else f" of {title_of(row.case.base)}"
             yield (f"{row.case.title}, {title_of(name)}: {ratio}{base}, "
                    f"target ≤ {found['limit']:.2f}: {found['word']}")
-    if any(row.targets for row in view.rows):
+    for one, found in view.cost_targets:
+        yield (f"{one['figure']}, {one['of']}: {plain(one['value'])} {one['unit']}, "
+               f"target ≤ {plain(one['target'])}: {found['word']}")
+    if view.cost_targets or any(row.targets for row in view.rows):
         yield count_sentence(view)
 
 
@@ -222,6 +229,13 @@ def ahead_sentences(view, kind):
         held = "; the load set the pace" if paced else ""
         yield (f"{case_title(case)}: {title_of(peer)} ahead of {title_of(peal)} in "
                f"{', '.join(figures)}{held}")
+
+
+def cost_ahead_sentences(view):
+    """The same of the other costs, hand-written code and libraries alike."""
+    for one, best in view.costs_ahead:
+        yield (f"{one['figure']}: {one['of']} {plain(one['value'])} {one['unit']}, "
+               f"{best['of']} {plain(best['value'])}")
 
 
 def growth_sentences(view):
@@ -292,6 +306,9 @@ def text(results):
     lines += none_or(ahead_sentences(view, "peer"), "None.")
     lines += ["", "== Hand-written loops ahead of Peal's better engine, by 2% or more"]
     lines += none_or(ahead_sentences(view, "yardstick"), "None.")
+    if micro:
+        lines += ["", "== Other costs in which somebody is below Peal, by 2% or more"]
+        lines += none_or(cost_ahead_sentences(view), "None.")
     lines += [f"Note: {note}" for note in results.get("notes", [])]
     return "\n".join(lines) + "\n"
 
@@ -319,7 +336,9 @@ def markdown(results, plots=()):
     lines += bullets(none_or(growth_sentences(view), "The cases were not measured."))
     micro = micro_rows(results)
     if micro:
-        lines += ["", "### Other costs", "", *markdown_table(*micro)]
+        lines += ["", "### Other costs", "", *markdown_table(*micro), "",
+                  "Where somebody is below Peal in these, by 2% or more:", ""]
+        lines += bullets(none_or(cost_ahead_sentences(view), "Nowhere."))
     lines += ["", "### Each case in full"]
     for row in view.rows:
         lines += ["", f"**{row.case.title}** ({place_sentence(row.case)})", ""]

@@ -84,3 +84,32 @@ def growth(condensed_of):
     small, large = condensed_of.get("echo-100", {}), condensed_of.get("echo-10000", {})
     return {name: large[name]["cpu_ns"]["median"] / small[name]["cpu_ns"]["median"]
             for name in small if name in large}
+
+
+def cost_targets(costs):
+    """The small programs' figures that have a target: (figure, what stats.judge says). They are
+    single figures, so nothing is known of their spread."""
+    found = []
+    for one in costs:
+        if "target" in one:
+            value = one["value"]
+            judged = stats.judge({"median": value, "sure_low": value}, one["target"])
+            found.append((one, judged))
+    return found
+
+
+def costs_ahead(costs):
+    """Where somebody's cost is less than Peal's best by 2% or more: (figure, who, how much less, of
+    whom)."""
+    found = []
+    for name in dict.fromkeys((one["figure"], one["unit"]) for one in costs):
+        same = [one for one in costs if (one["figure"], one["unit"]) == name]
+        best = min((one for one in same if one["of"].startswith("Peal")),
+                   key=lambda one: one["value"], default=None)
+        if best is None:
+            continue
+        for one in same:
+            less = best["value"] - one["value"]
+            if not one["of"].startswith("Peal") and less > stats.TIE * best["value"]:
+                found.append((one, best))
+    return found

@@ -310,15 +310,20 @@ class Tables(unittest.TestCase):
         measured["said"] = {"raw-uring": ["connection refused"]}
         measured["idle_share"] = {"libev": 0.2, "peal-epoll": 0.0}
         self.results = results_of(measured, micro=[
-            {"figure": "timer fired", "of": "Peal", "value": 41.25, "unit": "ns"},
-            {"figure": "timer fired", "of": "libev", "value": 897, "unit": "ns"}])
+            {"figure": "timer fired", "of": "Peal", "value": 41.25, "unit": "ns", "target": 100.0},
+            {"figure": "timer fired", "of": "libev", "value": 897.0, "unit": "ns"},
+            {"figure": "idle", "of": "Peal", "value": 300.0, "unit": "bytes", "target": 256.0},
+            {"figure": "idle", "of": "libev", "value": 100.0, "unit": "bytes"}])
 
     def test_text_hides_nothing(self):
         text = report.text(self.results)
         for part in (
                 "64 B x 100, Peal epoll: 1.000, target ≤ 1.01: met",
                 "64 B x 100, Peal io_uring: –, target ≤ 0.95: not measured",
-                "Of the targets 1 met, 1 not measured.",
+                "Of the targets 2 met, 1 missed, 1 not measured.",
+                "timer fired, Peal: 41.2 ns, target ≤ 100: met",
+                "idle, Peal: 300 bytes, target ≤ 256: missed by 17%",
+                "idle: libev 100 bytes, Peal 300",
                 "64 B x 100: libev ahead of Peal epoll in CPU by 11%",
                 "Asio is missing: the program asio was not built.",
                 "Peal epoll: the load counted 12 errors.",
@@ -330,6 +335,7 @@ class Tables(unittest.TestCase):
                 "2.00 µs", "0.900–0.900", "timer fired, ns", "41.2", "897"):
             self.assertIn(part, text)
         self.assertNotIn("Peal epoll used", text)
+        self.assertNotIn("timer fired: libev", text)
 
     def test_columns_are_aligned(self):
         lines = list(report.text_table(["server", "a", "b"], [["x", "10", "2"], ["longer", "1", ""]]))
