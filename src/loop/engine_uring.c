@@ -581,23 +581,29 @@ static void dispatch_all(struct pl_engine *engine)
     }
 }
 
-static bool is_passing(int error)
+static bool is_passing(struct pl_engine *engine, int error)
 {
-    return error == -EINTR || error == -EAGAIN || error == -EBUSY || error == -ENOMEM;
+    return (error == -EINTR || error == -EAGAIN || error == -EBUSY || error == -ENOMEM) &&
+           engine->failures++ < FAILURES_MAX;
 }
 
+/* A living loop may be interrupted by signals for ever, and its owner decides what an error means;
+ * a loop that ends must get to its end. */
 static int enter(struct pl_engine *engine, int64_t timeout_ns)
 {
+    bool ending = atomic_load(&engine->loop->life) != PL_LOOP_ALIVE;
     int result = sys_uring_enter(&engine->ring, timeout_ns != 0, timeout_ns);
-    if (result == -EINTR || result == 0) {
+    if (result == 0 || (result == -EINTR && !ending)) {
         engine->failures = 0;
         return 0;
     }
-    if (is_passing(result) && engine->failures++ < FAILURES_MAX) {
+    if (is_passing(engine, result)) {
         sys_thread_yield();
         return 0;
     }
-    break_down(engine, result);
+    if (ending) {
+        break_down(engine, result);
+    }
     return result;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A hierarchical timing wheel of peal_timer_nodes (Varghese and Lauck, 1987): add and cancel in O(1)
- * without allocation. */
+/* A hierarchical timing wheel of peal_timer_nodes (Varghese and Lauck, 1987): add and cancel in
+ * O(1) without allocation. */
 #ifndef PL_WHEEL_H
 #define PL_WHEEL_H
 

@@ -5,6 +5,7 @@
  * system call in turn, once and for ever after. And what opens is connected: bytes come through. */
 #include "support/baseline.h"
 #include "support/caller.h"
+#include "support/faults.h"
 #include "support/raw.h"
 #include "sys/sys.h"
 
@@ -28,8 +29,8 @@ static int inject(char kind, const char *name, void *user)
 {
     struct fault *fault = user;
     (void)kind;
-    if (fault->paused || (fault->only && strcmp(name, fault->only) != 0) ||
-        strcmp(name, "epoll_wait") == 0 || strcmp(name, "close") == 0) {
+    if (fault->paused || (fault->only && strcmp(name, fault->only) != 0) || faults_is_wait(name) ||
+        strcmp(name, "close") == 0) {
         return 0; /* without waiting there is no loop; close(2) has no failure that keeps the fd */
     }
     unsigned met = fault->met++;

@@ -7,6 +7,7 @@
  * everything must have ended, and fds, threads and allocations must be what they were. What the
  * scenarios do in between is allowed to fail in any way that is told. */
 #include "support/baseline.h"
+#include "support/faults.h"
 #include "support/raw.h"
 
 #include "sys/sys.h"
@@ -46,7 +47,7 @@ static int errno_of(const char *name)
         {"recv", ECONNRESET},   {"send", EPIPE},           {"sendmsg", ECONNRESET},
         {"accept4", EMFILE},    {"socket", EMFILE},        {"dup", EMFILE},
         {"eventfd", EMFILE},    {"epoll_create1", EMFILE}, {"sendfile", EIO},
-        {"shutdown", ENOTCONN},
+        {"shutdown", ENOTCONN}, {"io_uring_setup", EPERM},
     };
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
         if (strcmp(errors[i].name, name) == 0) {
@@ -67,7 +68,7 @@ static int fail_nth(char kind, const char *name, void *user)
     if (met < torture.n || (met > torture.n && !torture.for_ever)) {
         return 0;
     }
-    return strcmp(name, "epoll_wait") == 0 && !torture.for_ever ? EINTR : errno_of(name);
+    return faults_is_wait(name) && !torture.for_ever ? EINTR : errno_of(name);
 }
 
 /* ---- what happens to connections, on any loop */

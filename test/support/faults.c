@@ -11,6 +11,11 @@
 static struct faults wanted;
 static _Atomic unsigned seen, injected;
 
+bool faults_is_wait(const char *name)
+{
+    return strcmp(name, "epoll_wait") == 0 || strcmp(name, "io_uring_enter") == 0;
+}
+
 static int hook(char kind, const char *name, void *user)
 {
     (void)user;

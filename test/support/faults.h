@@ -24,6 +24,9 @@ struct faults {
     int error;        /* a positive errno */
 };
 
+/* Whether the system call is what an engine waits with: without it there is no loop. */
+bool faults_is_wait(const char *name);
+
 /* Start while no other thread is inside the library. Calls of any thread count. */
 void faults_start(struct faults faults);
 unsigned faults_seen(void); /* that matched kind and name, since start */

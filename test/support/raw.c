@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -24,6 +25,31 @@ static void guard(int fd)
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit), 0);
 }
 
+/* A blocking call may be interrupted although no signal comes: the kernel takes down the io_uring
+ * of a loop that has just been freed, and has work for the thread that had it. */
+#define UNINTERRUPTED(call)                                                                        \
+    ({                                                                                             \
+        __typeof__(call) result_;                                                                  \
+        do {                                                                                       \
+            result_ = (call);                                                                      \
+        } while (result_ < 0 && errno == EINTR);                                                   \
+        result_;                                                                                   \
+    })
+
+/* connect(2) cannot be called again after an interruption: it goes on by itself. */
+static void connect_whole(int fd, const struct sockaddr *address, socklen_t size)
+{
+    int result = connect(fd, address, size), error = 0;
+    if (result < 0 && errno == EINTR) {
+        struct pollfd wait = {.fd = fd, .events = POLLOUT};
+        socklen_t error_size = sizeof error;
+        assert_int_equal(UNINTERRUPTED(poll(&wait, 1, 10000)), 1);
+        assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_size), 0);
+        result = error;
+    }
+    assert_int_equal(result, 0);
+}
+
 int raw_connect_small(const struct peal_addr *address, int receive_bytes)
 {
     socklen_t size;
@@ -35,7 +61,7 @@ int raw_connect_small(const struct peal_addr *address, int receive_bytes)
             setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes), 0);
     }
     guard(fd);
-    assert_int_equal(connect(fd, socket_address, size), 0);
+    connect_whole(fd, socket_address, size);
     if (socket_address->sa_family != AF_UNIX) {
         int on = 1;
         assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
@@ -64,7 +90,7 @@ int raw_listen(struct peal_addr *ret_address, int backlog)
 
 int raw_accept(int listener)
 {
-    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    int fd = UNINTERRUPTED(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
     assert_true(fd >= 0);
     guard(fd);
     return fd;
@@ -83,7 +109,7 @@ void raw_send(int fd, const void *data, size_t size)
 {
     const char *at = data;
     while (size > 0) {
-        ssize_t n = send(fd, at, size, MSG_NOSIGNAL);
+        ssize_t n = UNINTERRUPTED(send(fd, at, size, MSG_NOSIGNAL));
         assert_true(n > 0);
         at += n;
         size -= (size_t)n;
@@ -92,7 +118,7 @@ void raw_send(int fd, const void *data, size_t size)
 
 size_t raw_recv(int fd, void *data, size_t size)
 {
-    ssize_t n = recv(fd, data, size, 0);
+    ssize_t n = UNINTERRUPTED(recv(fd, data, size, 0));
     assert_true(n >= 0);
     return (size_t)n;
 }
@@ -123,7 +149,7 @@ size_t raw_drain(int fd, int *ret_error)
     size_t total = 0;
     ssize_t n;
     assert_non_null(data);
-    while ((n = recv(fd, data, 65536, 0)) > 0) {
+    while ((n = UNINTERRUPTED(recv(fd, data, 65536, 0))) > 0) {
         total += (size_t)n;
     }
     *ret_error = n < 0 ? errno : 0;
@@ -134,7 +160,7 @@ size_t raw_drain(int fd, int *ret_error)
 void raw_expect_fin(int fd)
 {
     char byte;
-    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    assert_int_equal(UNINTERRUPTED(recv(fd, &byte, 1, 0)), 0);
 }
 
 void raw_expect_reset(int fd)
