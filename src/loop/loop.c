@@ -441,13 +441,6 @@ static inline int wait_for_events(struct peal_loop *loop, int64_t most_ns)
     return sleep_for_events(loop, timeout_ns);
 }
 
-/* Counted for each message, so as plain numbers, and shown to other threads once a turn. */
-static void publish_bytes(struct peal_loop *loop)
-{
-    pl_counter_set(&loop->counters.bytes_received, loop->bytes_received);
-    pl_counter_set(&loop->counters.bytes_taken, loop->bytes_taken);
-}
-
 /* Around turns, one or many: the calling thread is inside of the loop. Returns the one that it was
  * inside of before. */
 static struct peal_loop *enter(struct peal_loop *loop)
@@ -475,7 +468,6 @@ static inline __attribute__((always_inline)) int turn(struct peal_loop *loop, in
 {
     int result = wait_for_events(loop, most_ns);
     run_phases(loop);
-    publish_bytes(loop);
     uint64_t now_ns = sys_monotonic_ns(), worked_ns = now_ns - loop->now_ns;
     loop->slept_ns = now_ns;
     pl_count(&loop->counters.turns, 1);
@@ -546,7 +538,6 @@ static void end(struct peal_loop *loop)
     if (loop->chunks_free) {
         loop->chunks_free(loop);
     }
-    publish_bytes(loop);
     loop->ops->free(loop->engine);
     loop->engine = NULL;
     sys_free(loop->scratch);

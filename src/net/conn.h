@@ -259,7 +259,7 @@ static inline bool pl_conn_leave_plain(struct peal_conn *conn, struct peal_loop 
         }
         chunk->end = 0;
         conn->taken += (size_t)n;
-        loop->bytes_taken += (size_t)n;
+        pl_count(&loop->counters.bytes_taken, (size_t)n);
     }
     return true;
 }

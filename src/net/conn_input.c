@@ -96,7 +96,7 @@ static void on_bytes(struct peal_conn *conn, const void *data, size_t size)
     struct peal_loop *loop = conn->io.loop;
     conn->received += size;
     conn->active_ms = (uint32_t)loop->now_ms;
-    loop->bytes_received += size;
+    pl_count(&loop->counters.bytes_received, size);
     if (pl_conn_state(conn) == PEAL_CONN_OPEN && conn->ops->on_data) {
         deliver(conn, data, size);
         return;
@@ -143,7 +143,7 @@ void pl_conn_on_recv(struct pl_io *io, const void *data, ssize_t n)
     struct peal_loop *loop = io->loop;
     conn->received += (size_t)n;
     conn->active_ms = (uint32_t)loop->now_ms;
-    loop->bytes_received += (size_t)n;
+    pl_count(&loop->counters.bytes_received, (size_t)n);
     loop->view.begin = data; /* all of it is zero between callbacks */
     loop->view.size = (size_t)n;
     conn->flags = PL_CONN_CALLING;

@@ -35,7 +35,7 @@ static void took(struct peal_conn *conn, size_t n)
     struct peal_loop *loop = conn->io.loop;
     conn->taken += n;
     conn->active_ms = conn->progress_ms = (uint32_t)loop->now_ms;
-    loop->bytes_taken += n;
+    pl_count(&loop->counters.bytes_taken, n);
 }
 
 /* After the queue has become longer or shorter. */

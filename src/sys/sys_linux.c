@@ -173,6 +173,17 @@ static inline ssize_t direct_send(int fd, const void *data, size_t size, int fla
 #endif
 }
 
+static inline int direct_epoll_pwait2(int epoll_fd, struct epoll_event *events, int events_max,
+                                      const struct timespec *timeout)
+{
+#if PL_RAW_CALLS
+    return (int)raw_call(SYS_epoll_pwait2, epoll_fd, events, events_max, (long)timeout);
+#else
+    int result = epoll_pwait2(epoll_fd, events, events_max, timeout, NULL);
+    return result < 0 ? -errno : result;
+#endif
+}
+
 static inline int direct_epoll_wait(int epoll_fd, struct epoll_event *events, int events_max,
                                     int timeout_ms)
 {
@@ -215,15 +226,17 @@ int sys_epoll_ctl(int epoll_fd, int op, int fd, struct epoll_event *event)
     return checked(epoll_ctl(epoll_fd, op, fd, event));
 }
 
-__attribute__((noinline)) static int epoll_wait_for(int epoll_fd, struct epoll_event *events,
-                                                    int events_max, int64_t timeout_ns)
+/* With a time limit; 0 and without a limit is the caller's. No guard for the time on the stack, as
+ * with the clock. */
+__attribute__((noinline, no_stack_protector)) static int
+epoll_wait_for(int epoll_fd, struct epoll_event *events, int events_max, int64_t timeout_ns)
 {
+    enum { NS_A_MS = 1000000, LONGEST_MS = 86400000 };
     static _Atomic bool old_kernel;
-    FAULT("epoll_wait");
-    if (!atomic_load_explicit(&old_kernel, memory_order_relaxed) && timeout_ns > 0) {
+    if (!atomic_load_explicit(&old_kernel, memory_order_relaxed)) {
         struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
                                    .tv_nsec = timeout_ns % 1000000000};
-        int result = checked(epoll_pwait2(epoll_fd, events, events_max, &timeout, NULL));
+        int result = direct_epoll_pwait2(epoll_fd, events, events_max, &timeout);
         /* epoll_wait knows no EPERM: it is how older sandboxes of containers refuse what they have
          * not heard of. */
         if (result != -ENOSYS && result != -EPERM) {
@@ -231,16 +244,33 @@ __attribute__((noinline)) static int epoll_wait_for(int epoll_fd, struct epoll_e
         }
         atomic_store_explicit(&old_kernel, true, memory_order_relaxed);
     }
-    int64_t timeout_ms = timeout_ns < 0 ? -1 : timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+    int64_t timeout_ms = timeout_ns / NS_A_MS;
+    timeout_ms += timeout_ms * NS_A_MS < timeout_ns;
     return direct_epoll_wait(epoll_fd, events, events_max,
-                             timeout_ms > 86400000 ? 86400000 : (int)timeout_ms);
+                             timeout_ms > LONGEST_MS ? LONGEST_MS : (int)timeout_ms);
+}
+
+static inline int epoll_wait_any(int epoll_fd, struct epoll_event *events, int events_max,
+                                 int64_t timeout_ns)
+{
+    return timeout_ns > 0
+               ? epoll_wait_for(epoll_fd, events, events_max, timeout_ns)
+               : direct_epoll_wait(epoll_fd, events, events_max, timeout_ns < 0 ? -1 : 0);
+}
+
+__attribute__((noinline, cold)) static int epoll_wait_unless_fault(int epoll_fd,
+                                                                   struct epoll_event *events,
+                                                                   int events_max,
+                                                                   int64_t timeout_ns)
+{
+    FAULT("epoll_wait");
+    return epoll_wait_any(epoll_fd, events, events_max, timeout_ns);
 }
 
 int sys_epoll_wait(int epoll_fd, struct epoll_event *events, int events_max, int64_t timeout_ns)
 {
-    return timeout_ns > 0 || has_fault_hook()
-               ? epoll_wait_for(epoll_fd, events, events_max, timeout_ns)
-               : direct_epoll_wait(epoll_fd, events, events_max, timeout_ns < 0 ? -1 : 0);
+    return has_fault_hook() ? epoll_wait_unless_fault(epoll_fd, events, events_max, timeout_ns)
+                            : epoll_wait_any(epoll_fd, events, events_max, timeout_ns);
 }
 
 int sys_eventfd(void)
