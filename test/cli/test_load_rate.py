@@ -84,12 +84,13 @@ def echo(peer, _, data):
 
 class Rate(unittest.TestCase):
     def check(self, result, rate):
-        """What is due is accounted for, and no more is due than the clock says."""
+        """What is due is accounted for, and is not much more than the clock says: workers hear a
+        little later than the clock that time is up."""
         schedule = result["schedule"]
         self.assertEqual(schedule["asked_per_s"], rate)
         self.assertEqual(schedule["due"], result["messages"] + schedule["not_sent"] +
                          schedule["unanswered"])
-        self.assertLessEqual(schedule["due"], rate * result["seconds"] + 1)
+        self.assertLessEqual(schedule["due"], rate * (result["seconds"] + 0.5))
         return schedule
 
     def test_the_rate_is_kept(self):
