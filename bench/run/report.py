@@ -217,11 +217,13 @@ def target_sentences(view):
 
 
 def ahead_sentences(view, kind):
-    """Who of this kind is ahead of Peal's better engine, in which case and by which figures."""
+    """Who of this kind is ahead of Peal's better engine, in which case and by which figures; first
+    those that leave no doubt."""
     grouped = {}
     for one in view.ahead(kind):
         grouped.setdefault((one["case"], one["peer"], one["peal"]), []).append(one)
-    for (case, peer, peal), found in grouped.items():
+    for (case, peer, peal), found in sorted(grouped.items(), key=lambda item: not any(
+            one["sure"] for one in item[1])):
         figures = [f"{one['figure']} by {one['behind']:.0%}" + ("" if one["sure"] else " (unsure)")
                    for one in found]
         paced = view.row(case).bottlenecks()[peer] == "load"
@@ -243,11 +245,11 @@ def growth_sentences(view):
     condensed_of = {row.case.name: row.condensed for row in view.rows}
     grown = verdict.growth(condensed_of)
     if grown:
-        yield ("CPU a message with 10,000 connections, in terms of that with 100: "
+        yield ("CPU a message with 10,000 connections, as a multiple of that with 100: "
                + ", ".join(f"{title_of(name)} {ratio:.2f}" for name, ratio in grown.items()) + ".")
     scaled = verdict.scaling({row.case.name: row.measured for row in view.rows})
     if scaled:
-        yield ("Rate of two loops, in terms of one: "
+        yield ("Rate of two loops, as a multiple of that of one: "
                + ", ".join(f"{title_of(name)} {ratio:.2f}" for name, ratio in scaled.items()) + ".")
         if view.results["machine"]["cores"] < 4:
             yield ("Two loops and two loads need four cores; on "

@@ -279,6 +279,16 @@ class Verdicts(unittest.TestCase):
                           for one in row.ahead],
                          [("asio", "rate", 0.1), ("asio", "p99", 0.25)])
 
+    def test_what_is_sure_is_told_first(self):
+        unsure = [one_round(100, p99=cost) for cost in (50, 110, 60, 110, 70, 80)]
+        first = cell_of("echo-1", {"peal-epoll": [one_round(100)] * 6, "asio": unsure})
+        second = self.measured(case="echo-100", peal_epoll=100, libev=90)
+        told = list(report.ahead_sentences(report.View(results_of(first, second)), "peer"))
+        self.assertEqual(told, [
+            "64 B x 100: libev ahead of Peal epoll in CPU by 11%",
+            "64 B x 1, two cores: Asio ahead of Peal epoll in p99 by 34% (unsure); "
+            "the load set the pace"])
+
     def test_without_peal_nobody_is_ahead(self):
         self.assertEqual(self.row(raw_epoll=100, libev=50).ahead, [])
 
