@@ -111,7 +111,7 @@ static void remember(struct peal_conn *conn, uint8_t move)
     uint64_t now_us = (conn->io.loop->now_ns - conn->opened_ns) / 1000;
     memmove(conn->move_pauses + 1, conn->move_pauses, sizeof conn->move_pauses - 1);
     conn->move_pauses[0] = encode_pause(now_us - decode_moment(conn->moved_us));
-    conn->moves = (conn->moves << 4 | (move + 1u)) & MOVES_MASK;
+    conn->moves = ((uint32_t)conn->moves << 4 | (move + 1u)) & MOVES_MASK;
     conn->moved_us = encode_moment(now_us);
 }
 
