@@ -309,7 +309,8 @@ void pl_conn_peer_ended(struct peal_conn *conn)
             struct peal_buf none;
             peal_buf_init(&none);
             pl_conn_enter(conn);
-            conn->ops->on_eof(conn, conn->input ? conn->input : &none, conn->user);
+            conn->ops->on_eof(conn, pl_conn_has(conn, PL_CONN_INPUT) ? &conn->in.kept->buf : &none,
+                              conn->user);
             pl_conn_leave(conn);
             peal_buf_deinit(&none);
             pl_conn_drop_input(conn);
@@ -360,7 +361,7 @@ static void fill_record(struct peal_conn *conn, struct peal_close_record *record
         .bytes_taken = conn->taken,
         .bytes_unsent = pl_outq_bytes(&conn->output) + on_the_way,
         .bytes_unacked = (uint64_t)unacked,
-        .bytes_discarded = conn->discarded,
+        .bytes_discarded = conn->in.discarded,
         .lifetime_ns = conn->io.loop->now_ns - conn->opened_ns,
     };
 }
@@ -380,9 +381,9 @@ static void finish(struct peal_conn *conn)
 {
     struct peal_loop *loop = conn->io.loop;
     struct peal_close_record record;
+    pl_conn_drop_input(conn);
     fill_record(conn, &record);
     pl_outq_clear(&conn->output, loop);
-    pl_conn_drop_input(conn);
     pl_handle_release(loop, conn);
     pl_timer_cancel(loop, &conn->timer);
     if (conn->ops->on_close) {

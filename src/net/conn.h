@@ -76,7 +76,7 @@ enum pl_conn_flag {
     PL_CONN_WATCHED = 1 << 16,   /* the flush time-out is being watched */
     PL_CONN_CLEAN = 1 << 17,     /* closed by both ends of stream */
     PL_CONN_IS_OPEN = 1 << 18,   /* the state is OPEN: kept by machine.c */
-    PL_CONN_INPUT = 1 << 19,     /* input is not NULL: kept by conn_input.c */
+    PL_CONN_INPUT = 1 << 19,     /* some input is kept: conn_input.c */
     PL_CONN_QUEUED = 1 << 20,    /* output may hold something: kept by conn_output.c */
     PL_CONN_ROOMY = 1 << 21,     /* its marks and its cap are above what can be gathered */
     PL_CONN_GATHERING = 1 << 22, /* what its callback sends may gather in the loop's chunk */
@@ -104,6 +104,12 @@ enum pl_conn_request {
     PL_REQUEST_CAP = 8
 };
 
+/* What on_data left. */
+struct pl_input {
+    struct peal_buf buf;
+    uint64_t discarded; /* bytes that nobody was shown */
+};
+
 /* Two cache lines hold all that a message needs on its way; the rest is touched at the ends of the
  * connection's life, by time-outs and by other threads. */
 struct peal_conn {
@@ -125,7 +131,10 @@ struct peal_conn {
     _Atomic(struct pl_limits *) limits; /* any thread */
     _Atomic size_t output_seen;         /* pl_outq_memory_bytes, for other threads; LINGERING:
                                    bytes discarded since our FIN */
-    struct peal_buf *input;             /* what on_data left; NULL: nothing */
+    union {
+        uint64_t discarded;    /* bytes that nobody was shown */
+        struct pl_input *kept; /* with the flag INPUT: what on_data left, and that count */
+    } in;
     struct pl_outq output;
 
     /* --- the rest */
@@ -136,7 +145,6 @@ struct peal_conn {
     uint32_t unacked_seen; /* SIOCOUTQ when last looked */
     uint64_t opened_ns;    /* then closed_ns, once closed */
     uint64_t id;
-    uint64_t discarded;
     struct pl_list owner_link; /* in the owner's list; then in the list of held connections */
     union {
         struct { /* in network order */

@@ -9,8 +9,8 @@
  * The view is a field of the loop: no two callbacks of a loop run at the same time.
  *
  * Invariants:
- *  1. conn->input is NULL or holds at least one byte whenever no callback of the connection is
- * running.
+ *  1. What is kept of the input (flag INPUT) is at least one byte whenever no callback of the
+ * connection is running. While nothing is kept, in.discarded has the place of its address.
  *  2. Bytes reach on_data in the order in which they came, each exactly once as new, until the
  * program ends the stream; from then on they are counted as discarded.
  *  3. The engine is told to read exactly when somebody wants the bytes (pl_conn_update_recv is the
@@ -24,12 +24,18 @@
 
 void pl_conn_drop_input(struct peal_conn *conn)
 {
-    if (conn->input) {
-        peal_buf_deinit(conn->input);
-        sys_free(conn->input);
-        conn->input = NULL;
+    if (pl_conn_has(conn, PL_CONN_INPUT)) {
+        struct pl_input *input = conn->in.kept;
+        peal_buf_deinit(&input->buf);
+        conn->in.discarded = input->discarded;
         conn->flags &= ~(uint32_t)PL_CONN_INPUT;
+        sys_free(input);
     }
+}
+
+static uint64_t *discarded(struct peal_conn *conn)
+{
+    return pl_conn_has(conn, PL_CONN_INPUT) ? &conn->in.kept->discarded : &conn->in.discarded;
 }
 
 /* Keeps what the callback left of the view. */
@@ -38,13 +44,14 @@ static int keep(struct peal_conn *conn, struct peal_buf *view)
     if (pl_buf_own(view) < 0) {
         return -ENOMEM;
     }
-    struct peal_buf *input = sys_malloc(sizeof *input);
+    struct pl_input *input = sys_malloc(sizeof *input);
     if (!input) {
         return -ENOMEM;
     }
-    *input = *view;
+    input->buf = *view;
+    input->discarded = conn->in.discarded;
     peal_buf_init(view);
-    conn->input = input;
+    conn->in.kept = input;
     conn->flags |= PL_CONN_INPUT;
     return 0;
 }
@@ -76,10 +83,10 @@ __attribute__((noinline)) static void put_view_away(struct peal_conn *conn)
 static void deliver(struct peal_conn *conn, const void *data, size_t size)
 {
     struct peal_buf *view = &conn->io.loop->view, *input = view;
-    if (!conn->input) {
+    if (!pl_conn_has(conn, PL_CONN_INPUT)) {
         *view = pl_buf_view(data, size);
     } else {
-        input = conn->input;
+        input = &conn->in.kept->buf;
         if (peal_buf_append(input, data, size) < 0) {
             pl_conn_break(conn, PEAL_CAUSE_NO_MEMORY, -ENOMEM);
             return;
@@ -101,7 +108,7 @@ static void on_bytes(struct peal_conn *conn, const void *data, size_t size)
         deliver(conn, data, size);
         return;
     }
-    conn->discarded += size;
+    *discarded(conn) += size;
     if (pl_conn_state(conn) == PEAL_CONN_LINGERING) {
         size_t limit = conn->limits->values.linger_bytes_max;
         size_t lingered = atomic_load_explicit(&conn->output_seen, memory_order_relaxed) + size;
