@@ -47,8 +47,8 @@ static inline struct pl_task *pl_task_next(const struct pl_task *task, bool *ret
     return (struct pl_task *)(link & ~(uintptr_t)1);
 }
 
-/* The consumer. Everything pushed so far, in order, as a chain through pl_task_next; NULL when there is
- * nothing. */
+/* The consumer. Everything pushed so far, in order, as a chain through pl_task_next; NULL when
+ * there is nothing. */
 struct pl_task *pl_task_take_all(struct pl_task_queue *queue);
 
 /* The consumer. Closes the queue for ever and returns what was still in it, in order. */

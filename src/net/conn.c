@@ -55,7 +55,6 @@ struct peal_conn *pl_conn_new(int fd, const struct sockaddr *peer, socklen_t pee
     conn->io.handler = &conn_handler;
     atomic_init(&conn->references, 1);
     atomic_init(&conn->state, PEAL_CONN_CONNECTING);
-    pl_list_init(&conn->owner_link);
     pl_job_init(&conn->job);
     if (!pl_conn_set_peer(conn, peer, peer_size)) {
         sys_free(conn);
@@ -77,6 +76,43 @@ void pl_conn_discard(struct peal_conn *conn)
     pl_conn_free_unopened(conn);
 }
 
+/* ---- the owner's list */
+
+static struct peal_conn *at(const struct peal_loop *loop, uint32_t place)
+{
+    return place ? pl_handle_at(loop, place - 1) : NULL;
+}
+
+struct peal_conn *pl_conn_first(const struct peal_loop *loop, const struct pl_conn_owner *owner)
+{
+    return at(loop, owner->first);
+}
+
+struct peal_conn *pl_conn_next(const struct peal_conn *conn)
+{
+    return at(conn->io.loop, conn->next);
+}
+
+static void enlist(struct peal_conn *conn)
+{
+    struct pl_conn_owner *owner = conn->limits->owner;
+    uint32_t place = pl_handle_place(conn->id) + 1;
+    struct peal_conn *last = at(conn->io.loop, owner->last);
+    conn->previous = owner->last;
+    *(last ? &last->next : &owner->first) = place;
+    owner->last = place;
+}
+
+/* While its id is in the table. */
+static void delist(struct peal_conn *conn)
+{
+    struct pl_conn_owner *owner = conn->limits->owner;
+    struct peal_conn *next = at(conn->io.loop, conn->next);
+    struct peal_conn *previous = at(conn->io.loop, conn->previous);
+    *(next ? &next->previous : &owner->last) = conn->previous;
+    *(previous ? &previous->next : &owner->first) = conn->next;
+}
+
 int pl_conn_open(struct peal_conn *conn, struct peal_loop *loop, const struct peal_conn_ops *ops,
                  void *user, struct pl_limits *limits)
 {
@@ -95,6 +131,7 @@ int pl_conn_open(struct peal_conn *conn, struct peal_loop *loop, const struct pe
     }
     peal_loop_ref(loop);
     conn->limits = pl_limits_ref(limits);
+    enlist(conn);
     conn->ops = ops;
     conn->user = user;
     conn->flags = PL_CONN_ATTACHED | PL_CONN_RECV_ON | PL_CONN_OPENED;
@@ -384,6 +421,7 @@ static void finish(struct peal_conn *conn)
     pl_conn_drop_input(conn);
     fill_record(conn, &record);
     pl_outq_clear(&conn->output, loop);
+    delist(conn);
     pl_handle_release(loop, conn);
     pl_timer_cancel(loop, &conn->timer);
     if (conn->ops->on_close) {

@@ -22,6 +22,7 @@ struct pl_conn_owner {
     enum { PL_OWNER_SHARD, PL_OWNER_CLIENT } kind;
     void (*closed)(struct pl_conn_owner *owner, struct peal_conn *conn,
                    const struct peal_close_record *record);
+    uint32_t first, last; /* its connections: see peal_conn.next */
 };
 
 /* What the connections of an owner have in common: limits with their defaults filled in, and the
@@ -110,8 +111,15 @@ struct pl_input {
     uint64_t discarded; /* bytes that nobody was shown */
 };
 
-/* Two cache lines hold all that a message needs on its way; the rest is touched at the ends of the
- * connection's life, by time-outs and by other threads. */
+/* 232 bytes, which malloc gives with 8 of its own and without slack: an idle connection costs 248
+ * with its place in the table of ids (docs/decisions/0012-connections-from-malloc.md). Two lines of
+ * 64 bytes hold all that a message needs on its way; the rest is touched at the ends of the
+ * connection's life, by time-outs and by other threads. (malloc aligns to 16, so the two may lie
+ * across three of the processor's.)
+ *
+ * What most connections never need is elsewhere: an address that is not IPv4, kept input, sites of
+ * references, limits of its own, the accounts of a queue. What an end needs is all here, because
+ * nothing on the way to it may allocate (G9). */
 struct peal_conn {
     /* --- the first line: the way in */
     struct pl_io io; /* fd, what the engine is told, loop */
@@ -139,13 +147,16 @@ struct peal_conn {
 
     /* --- the rest */
     struct pl_job job; /* flush or reap */
-    struct peal_timer_node timer;
+    union {
+        struct peal_timer_node timer;
+        struct pl_list held_link; /* closed: in the list of those that are still referenced */
+    };
     struct pl_bare_task task; /* hand-over to the loop, later requests of other threads */
     _Atomic uint32_t references;
     uint32_t unacked_seen; /* SIOCOUTQ when last looked */
     uint64_t opened_ns;    /* then closed_ns, once closed */
     uint64_t id;
-    struct pl_list owner_link; /* in the owner's list; then in the list of held connections */
+    uint32_t next, previous; /* of the owner's: 1 + the place in the loop's table of ids; 0: none */
     union {
         struct { /* in network order */
             uint32_t address;
@@ -161,7 +172,8 @@ struct peal_conn {
     int16_t error;                             /* negative errno of the cause, or Peal's own */
 };
 _Static_assert(offsetof(struct peal_conn, remote) == 64, "the way in is one cache line");
-_Static_assert(offsetof(struct peal_conn, output) < 128, "the way out is the second");
+_Static_assert(offsetof(struct peal_conn, job) <= 128, "the way out is the second");
+_Static_assert(sizeof(struct peal_conn) <= 232, "what malloc(3) gives without slack");
 
 /* ---- life (conn.c) */
 
@@ -206,6 +218,10 @@ static inline struct pl_conn_owner *pl_conn_owner(const struct peal_conn *conn)
 }
 /* conn_info.c. The size, 0: not known. False: no memory. */
 socklen_t pl_conn_peer(const struct peal_conn *conn, union pl_sockaddr *ret_peer);
+/* The owner's connections, in the order in which they opened, but for one whose on_close is
+ * running. The loop's thread. NULL after the last. */
+struct peal_conn *pl_conn_first(const struct peal_loop *loop, const struct pl_conn_owner *owner);
+struct peal_conn *pl_conn_next(const struct peal_conn *conn);
 bool pl_conn_set_peer(struct peal_conn *conn, const struct sockaddr *peer, socklen_t size);
 void pl_conn_forget_peer(struct peal_conn *conn);
 static inline bool pl_conn_has(const struct peal_conn *conn, uint32_t flag)

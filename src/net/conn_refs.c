@@ -123,7 +123,7 @@ static void free_conn(struct peal_conn *conn)
 {
     if (pl_conn_has(conn, PL_CONN_HELD)) {
         sys_mutex_lock(&held_mutex);
-        pl_list_remove(&conn->owner_link);
+        pl_list_remove(&conn->held_link);
         sys_mutex_unlock(&held_mutex);
     }
     drop_sites(conn);
@@ -153,7 +153,7 @@ void pl_conn_closed_refs(struct peal_conn *conn)
     if (atomic_load_explicit(&conn->references, memory_order_acquire) > 1) {
         sys_mutex_lock(&held_mutex);
         conn->flags |= PL_CONN_HELD;
-        pl_list_append(&held, &conn->owner_link);
+        pl_list_append(&held, &conn->held_link);
         sys_mutex_unlock(&held_mutex);
     }
     pl_conn_release(conn);
@@ -245,7 +245,7 @@ size_t peal_refs_report(void (*line)(const char *text, void *user), void *user)
     pl_list_each (node, &held) {
         count++;
         if (line) {
-            report_one(pl_container(node, struct peal_conn, owner_link), now_ns, line, user);
+            report_one(pl_container(node, struct peal_conn, held_link), now_ns, line, user);
         }
     }
     sys_mutex_unlock(&held_mutex);
@@ -257,8 +257,8 @@ size_t pl_refs_held_by_server(uint32_t server_number)
     size_t count = 0;
     sys_mutex_lock(&held_mutex);
     pl_list_each (node, &held) {
-        count += pl_container(node, struct peal_conn, owner_link)->limits->server_number ==
-                 server_number;
+        count +=
+            pl_container(node, struct peal_conn, held_link)->limits->server_number == server_number;
     }
     sys_mutex_unlock(&held_mutex);
     return count;

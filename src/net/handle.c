@@ -221,6 +221,19 @@ void pl_handle_release(struct peal_loop *loop, const struct peal_conn *conn)
     sys_mutex_unlock(&table->mutex);
 }
 
+uint32_t pl_handle_place(uint64_t id)
+{
+    return (uint32_t)id & (SLOTS_MAX - 1);
+}
+
+/* Only the loop's thread writes the table, so it may read without the mutex. */
+struct peal_conn *pl_handle_at(const struct peal_loop *loop, uint32_t place)
+{
+    struct peal_conn *conn = conn_in(*slot_at(loop->handles, place));
+    pl_assert(conn);
+    return conn;
+}
+
 struct peal_conn *pl_handle_find(uint64_t id)
 {
     if (!atomic_load(&tables_ready)) {

@@ -13,6 +13,10 @@ struct pl_handle_table;
  * holds 4 million at once, a process 1,023 loops with connections. */
 int pl_handle_take(struct peal_loop *loop, struct peal_conn *conn);
 
+/* The connection at a place (the lower bits of its id) that is taken. The loop's thread. */
+struct peal_conn *pl_handle_at(const struct peal_loop *loop, uint32_t place);
+uint32_t pl_handle_place(uint64_t id);
+
 /* From now on the id is stale. The loop's thread. */
 void pl_handle_release(struct peal_loop *loop, const struct peal_conn *conn);
 

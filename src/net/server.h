@@ -25,7 +25,7 @@ struct pl_shard {
     struct peal_server *server;
     struct peal_loop *loop; /* with a reference */
     struct pl_resident resident;
-    struct pl_list conns; /* by owner_link */
+    uint64_t conns; /* opened and not closed; the owner has the list */
     struct pl_list listeners;
     struct pl_limits *limits;
     struct peal_timer deadline;

@@ -71,8 +71,10 @@ static void visit_shard(struct pl_task *task, bool dropped)
     struct visit_task *part = pl_container(task, struct visit_task, task);
     if (!dropped) {
         /* What fn ends leaves the list in reap, not here. */
-        pl_list_each_safe (node, &part->shard->conns) {
-            visit_conn(part->visit, pl_container(node, struct peal_conn, owner_link));
+        struct pl_shard *shard = part->shard;
+        for (struct peal_conn *conn = pl_conn_first(shard->loop, &shard->owner); conn;
+             conn = pl_conn_next(conn)) {
+            visit_conn(part->visit, conn);
         }
     }
     visit_part_done(part->visit);

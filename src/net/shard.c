@@ -10,8 +10,8 @@
  * stopped (server_stop.c).
  *
  * Invariants:
- *  1. A connection is in conns from on_open until its owner is told that it closed; the shard
- * outlives it.
+ *  1. conns counts a connection from on_open until its owner is told that it closed; the shard
+ * outlives it. The list of them (pl_conn_first) is without one whose on_close is running.
  *  2. incoming is raised before a socket is posted here and lowered when it has arrived, was
  * dropped, or could not be posted; whoever lowers it looks whether the shard has finished by that.
  * A sender that finds the loop's queue closed does so on its own thread: the loop's thread, which
@@ -27,7 +27,8 @@ static void conn_closed(struct pl_conn_owner *owner, struct peal_conn *conn,
 {
     struct pl_shard *shard = pl_container(owner, struct pl_shard, owner);
     struct pl_server_counters *counters = &shard->counters;
-    pl_list_remove(&conn->owner_link);
+    pl_assert(shard->conns > 0);
+    shard->conns--;
     union pl_sockaddr peer;
     socklen_t peer_size = pl_conn_peer(conn, &peer);
     pl_server_discount(shard->server, &peer.any, peer_size);
@@ -75,17 +76,16 @@ void pl_shard_hold_back(struct pl_shard *shard, bool hold)
 
 static void break_all(struct pl_shard *shard, enum peal_cause cause)
 {
-    pl_list_each (node, &shard->conns) {
-        pl_conn_break(pl_container(node, struct peal_conn, owner_link), cause, 0);
+    for (struct peal_conn *conn = pl_conn_first(shard->loop, &shard->owner); conn;
+         conn = pl_conn_next(conn)) {
+        pl_conn_break(conn, cause, 0);
     }
 }
 
 static void begin_stopping(struct pl_shard *shard)
 {
     shard->stopping = true;
-    pl_list_each (node, &shard->conns) {
-        shard->report.connections++;
-    }
+    shard->report.connections += shard->conns;
     close_listeners(shard);
 }
 
@@ -118,9 +118,9 @@ void pl_shard_stop(struct pl_shard *shard)
     }
     if (!shard->stopping) {
         begin_stopping(shard);
-        pl_list_each (node, &shard->conns) {
-            pl_conn_close_for(pl_container(node, struct peal_conn, owner_link),
-                              PEAL_CAUSE_SERVER_STOP);
+        for (struct peal_conn *conn = pl_conn_first(shard->loop, &shard->owner); conn;
+             conn = pl_conn_next(conn)) {
+            pl_conn_close_for(conn, PEAL_CAUSE_SERVER_STOP);
         }
     }
     uint64_t now_ns = sys_monotonic_ns();
@@ -135,7 +135,7 @@ void pl_shard_stop(struct pl_shard *shard)
 
 void pl_shard_check_finished(struct pl_shard *shard)
 {
-    if (!shard->stopping || !pl_list_is_empty(&shard->conns) || atomic_load(&shard->incoming) > 0 ||
+    if (!shard->stopping || shard->conns > 0 || atomic_load(&shard->incoming) > 0 ||
         atomic_exchange(&shard->finished, true)) {
         return;
     }
@@ -154,7 +154,7 @@ void pl_shard_add(struct pl_shard *shard, struct peal_conn *conn)
     } else {
         if (pl_conn_open(conn, shard->loop, server->options.ops, server->options.user,
                          shard->limits) == 0) {
-            pl_list_append(&shard->conns, &conn->owner_link);
+            shard->conns++;
             pl_count(&shard->counters.opened, 1);
             return;
         }
@@ -180,7 +180,6 @@ struct pl_shard *pl_shard_new(struct peal_server *server, struct peal_loop *loop
     shard->loop = peal_loop_ref(loop);
     shard->resident.on_loop_end = on_loop_end;
     pl_list_init(&shard->resident.link);
-    pl_list_init(&shard->conns);
     pl_list_init(&shard->listeners);
     return shard;
 }
@@ -190,7 +189,7 @@ void pl_shard_free(struct pl_shard *shard)
     if (!shard) {
         return;
     }
-    pl_assert(pl_list_is_empty(&shard->conns));
+    pl_assert(shard->conns == 0);
     pl_limits_unref(shard->limits);
     peal_loop_unref(shard->loop);
     sys_free(shard);
