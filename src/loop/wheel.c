@@ -101,7 +101,8 @@ void pl_wheel_remove(struct pl_wheel *wheel, struct peal_timer_node *timer)
         unlink_from(&wheel->due, timer);
         return;
     }
-    unsigned level = timer->slot / PL_WHEEL_SLOTS, index = timer->slot & SLOT_MASK;
+    unsigned slot = timer->slot; /* wider first: the sanitizers' build sees a change of sign else */
+    unsigned level = slot / PL_WHEEL_SLOTS, index = slot & SLOT_MASK;
     if (unlink_from(&wheel->slots[level][index], timer)) {
         wheel->occupied[level][index / 64] &= ~(1ull << (index % 64));
     }
