@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Peal, as its headers and examples have it, through the public interface alone. The engine is the
- * one that PEAL_ENGINE names in the environment. BENCH_BUSY_POLL_US there makes the loop spin before
- * it sleeps; only the case that is about wake-ups is measured with it.
+ * one that PEAL_ENGINE names in the environment. BENCH_BUSY_POLL_US there makes the loop spin
+ * before it sleeps; only the case that is about wake-ups is measured with it.
  *
  * echo is examples/echo.c. frames takes each message with the codec and sends its answer with
  * peal_conn_send_message; the library gathers what one callback sends. sink has no on_data, so
