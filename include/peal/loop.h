@@ -47,7 +47,10 @@ PEAL_API PEAL_MUST_USE int peal_loop_new(const struct peal_loop_options *options
 
 /* Ends the loop if it has not ended: closes what is left on it (cause PEAL_CAUSE_LOOP_ENDED,
  * callbacks run), drops its tasks, and gives up the owner's reference. The loop's thread, outside
- * of any callback. NULL is allowed. Returns NULL. */
+ * of any callback. NULL is allowed. Returns NULL.
+ *
+ * A loop that ran on io_uring: the kernel takes its ring down a moment later, and may interrupt one
+ * blocking system call of this thread for it (EINTR, as after a signal). */
 PEAL_API struct peal_loop *peal_loop_free(struct peal_loop *loop);
 
 /* A reference keeps the loop's memory, so that peal_loop_post can answer after it has ended. Any
@@ -60,9 +63,10 @@ PEAL_API struct peal_loop *peal_loop_unref(struct peal_loop *loop);
  * impossible. */
 PEAL_API int peal_loop_run(struct peal_loop *loop);
 
-/* Runs one turn, waiting at most timeout_ms for an event (0: not at all; negative: without limit).
- * Returns 1 while the loop lives, 0 once peal_loop_quit was called, or a negative errno. For
- * programs that own their outer loop; end it with peal_loop_free. */
+/* Runs one turn, waiting at most timeout_ms for an event (0: not at all; negative: without limit),
+ * less when a signal handler ran. What the turn sent has then been handed to the system. Returns 1
+ * while the loop lives, 0 once peal_loop_quit was called, or a negative errno. For programs that
+ * own their outer loop; end it with peal_loop_free. */
 PEAL_API int peal_loop_turn(struct peal_loop *loop, int timeout_ms);
 
 /* Makes run return after the turn under way. Any thread, any number of times, before or after run.

@@ -101,8 +101,9 @@ PEAL_API int peal_server_address(const struct peal_server *server, size_t index,
  * connections is reached), -ENOMEM, PEAL_ERR_STOPPED, PEAL_ERR_LOOP_ENDED. */
 PEAL_API PEAL_MUST_USE int peal_server_adopt(struct peal_server *server, int fd);
 
-/* Stops taking new connections off the listeners (they queue in the kernel), and goes on. Home
- * loop's thread; counted, as many resumes as pauses. */
+/* Stops taking new connections off the listeners (they queue in the kernel), and goes on. On
+ * io_uring those that the kernel has accepted by then still open. Home loop's thread; counted, as
+ * many resumes as pauses. */
 PEAL_API void peal_server_pause_accept(struct peal_server *server);
 PEAL_API void peal_server_resume_accept(struct peal_server *server);
 

@@ -35,7 +35,8 @@ typedef void (*peal_watch_fn)(struct peal_watch *watch, uint32_t events, void *u
 
 /* The loop's thread, as all calls here. Errors: -EINVAL, -ENOMEM, -ENOSPC (the system's limit on
  * watches), -EPERM (the fd cannot be waited for: a plain file), -EBADF, -EEXIST (the fd is watched
- * already), PEAL_ERR_LOOP_ENDED (also while it is ending). */
+ * already; told by epoll only, on io_uring both watches are told), PEAL_ERR_LOOP_ENDED (also while
+ * it is ending). */
 PEAL_API PEAL_MUST_USE int peal_watch_open(struct peal_loop *loop, int fd, uint32_t events,
                                            peal_watch_fn fn, void *user,
                                            struct peal_watch **ret_watch);

@@ -477,10 +477,19 @@ static void on_nudge_done(struct pl_engine *engine, struct pl_io *io)
 
 /* ---- life */
 
-static void push(struct pl_engine *engine)
+static void submit(struct pl_engine *engine)
 {
     if (!engine->broken) {
         (void)sys_uring_submit(&engine->ring); /* what it does not take goes with the next wait */
+    }
+}
+
+/* Polls that are started anew wait for the next turn: submitted before the program has looked at
+ * its fds, they would tell what is no longer so. */
+static void push(struct pl_engine *engine)
+{
+    if (engine->sends_count > 0) {
+        submit(engine);
     }
 }
 
@@ -523,7 +532,7 @@ static bool detach(struct pl_engine *engine, struct pl_io *io)
     if (engine->broken) {
         io->in_flight = 0;
     } else if (is_watch && io->in_flight) {
-        push(engine); /* its fd is somebody else's, who may wait for the last holder to go */
+        submit(engine); /* its fd is somebody else's, who may wait for the last holder to go */
     }
     return io->in_flight == 0;
 }

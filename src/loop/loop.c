@@ -593,6 +593,9 @@ int peal_loop_turn(struct peal_loop *loop, int timeout_ms)
     }
     struct peal_loop *outer = enter(loop);
     int result = turn(loop, timeout_ms < 0 ? -1 : timeout_ms * 1000000ll);
+    if (loop->ops->push) {
+        loop->ops->push(loop->engine); /* the next turn may be long in coming */
+    }
     leave(loop, outer);
     return result < 0 ? result : !atomic_load_explicit(&loop->quit, memory_order_acquire);
 }

@@ -369,7 +369,7 @@ class Ends(unittest.TestCase):
             self.assertRegex(output, r"(?m)^peer closed +3 ")
             self.assertRegex(output, r"(?m)^bytes_received +9 ")
             for name in ("home", "peal-0", "peal-1"):
-                self.assertRegex(output, rf"(?m)^loop {name} \(epoll\): .*\bturns \d+")
+                self.assertRegex(output, rf"(?m)^loop {name} \((epoll|io_uring)\): .*\bturns \d+")
 
     def test_verbose_tells_beginning_and_end(self):
         with cli.Server("echo", "--verbose") as server:

@@ -3,6 +3,7 @@
  * fails, or would lose the connections that wait (G8, hazards 25 and 35). */
 #include "support/baseline.h"
 #include "support/faults.h"
+#include "support/fd_limit.h"
 #include "support/raw.h"
 #include "support/rig.h"
 
@@ -15,7 +16,6 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -217,6 +217,7 @@ static void one_lost_connection_costs_nothing_else(void **state)
                                  EHOSTDOWN,    EOPNOTSUPP, ENETUNREACH};
     struct rig rig;
     (void)state;
+    rig_skip_unless_accept_is_called();
     open_rig(&rig);
     for (unsigned i = 0; i < sizeof errors / sizeof errors[0]; i++) {
         faults_start((struct faults){.name = "accept4", .nth = 1, .error = errors[i]});
@@ -240,6 +241,7 @@ static void nothing_but_lost_connections_pause_it(void **state)
 {
     struct rig rig;
     (void)state;
+    rig_skip_unless_accept_is_called();
     open_rig(&rig);
     faults_start(
         (struct faults){.name = "accept4", .nth = 1, .for_ever = true, .error = ECONNABORTED});
@@ -260,6 +262,7 @@ static void want_pauses_and_goes_on(void **state)
     static const int errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
     struct rig rig;
     (void)state;
+    rig_skip_unless_accept_is_called();
     open_rig(&rig);
     for (unsigned i = 0; i < 4; i++) {
         pause_count = 0;
@@ -286,7 +289,6 @@ static void a_real_shortage_of_fds(void **state)
 {
     enum { PEERS = 20 };
     struct rig rig;
-    struct rlimit before, tight;
     int peers[PEERS];
     (void)state;
     if (baseline_fds_are_shared()) {
@@ -296,15 +298,10 @@ static void a_real_shortage_of_fds(void **state)
     for (unsigned i = 0; i < PEERS; i++) {
         peers[i] = raw_connect(&rig.address);
     }
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-    int highest = dup(0);
-    close(highest);
-    tight = before;
-    tight.rlim_cur = (rlim_t)highest + 5; /* room for five of the twenty */
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    fd_limit_start(5); /* room for five of the twenty */
     rig_turn_ms(&rig, 150);
     unsigned opened = rig.witness.opened, paused = pause_count;
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    fd_limit_end();
     assert_int_equal(opened, 5);
     assert_true(paused >= 1 && paused <= 10);
     assert_int_equal(pauses[0], -EMFILE);
@@ -328,11 +325,14 @@ static void paused_while_starved_it_stays_so(void **state)
 {
     struct rig rig;
     (void)state;
+    if (baseline_fds_are_shared()) {
+        skip();
+    }
     open_rig(&rig);
-    faults_start((struct faults){.name = "accept4", .nth = 1, .error = EMFILE});
     int peer = raw_connect(&rig.address);
+    fd_limit_start(0);
     rig_until(&rig, pause_count == 1);
-    faults_stop();
+    fd_limit_end();
     peal_server_pause_accept(rig.server);
     rig_turn_ms(&rig, 80); /* the retry comes and finds it held back */
     assert_int_equal(rig.witness.opened, 0);
@@ -354,12 +354,19 @@ static void paused_in_on_open_the_batch_ends(void **state)
         peers[i] = raw_connect(&rig.address);
     }
     rig_turns(&rig, 3);
-    assert_int_equal(rig.witness.opened, 1);
+    unsigned opened = rig.witness.opened; /* more than one if the kernel accepts by itself */
+    if (strcmp(peal_loop_engine(rig.loop), "epoll") == 0) {
+        assert_int_equal(opened, 1);
+    }
+    int late = raw_connect(&rig.address);
+    rig_turns(&rig, 3);
+    assert_int_equal(rig.witness.opened, opened);
     peal_server_resume_accept(rig.server);
-    rig_until(&rig, rig.witness.opened == PEERS);
+    rig_until(&rig, rig.witness.opened == PEERS + 1);
     for (unsigned i = 0; i < PEERS; i++) {
         raw_close(peers[i]);
     }
+    raw_close(late);
     rig_close(&rig);
 }
 
@@ -367,12 +374,15 @@ static void closed_while_starved(void **state)
 {
     struct rig rig;
     (void)state;
+    if (baseline_fds_are_shared()) {
+        skip();
+    }
     open_rig(&rig);
-    faults_start((struct faults){.name = "accept4", .nth = 1, .for_ever = true, .error = EMFILE});
     int peer = raw_connect(&rig.address);
+    fd_limit_start(0);
     rig_until(&rig, pause_count >= 1);
     rig_close(&rig);
-    faults_stop();
+    fd_limit_end();
     raw_close(peer);
 }
 

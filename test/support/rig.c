@@ -74,6 +74,18 @@ static void on_drain(struct peal_conn *conn, void *user)
     }
 }
 
+void rig_skip_unless_accept_is_called(void)
+{
+    struct peal_loop *loop;
+    assert_int_equal(peal_loop_new(NULL, &loop), 0);
+    bool is_called = strcmp(peal_loop_engine(loop), "epoll") == 0;
+    peal_loop_free(loop);
+    if (!is_called) {
+        print_message("skipped: the kernel accepts by itself on this engine\n");
+        skip();
+    }
+}
+
 void rig_check_record(const struct peal_close_record *record)
 {
     assert_int_equal(record->bytes_accepted, record->bytes_taken + record->bytes_unsent);

@@ -74,6 +74,10 @@ void rig_turn_ms(struct rig *rig, unsigned duration_ms); /* for that long */
 void rig_turn_once(struct rig *rig); /* waits at most 20 ms */
 uint64_t rig_now_ms(void);
 
+/* For tests that inject errors into accept(2): skips where the kernel accepts by itself (io_uring)
+ * and there is no such call. What runs short can be made to run short in earnest (fd_limit.h). */
+void rig_skip_unless_accept_is_called(void);
+
 /* A closed connection's record must add up. */
 void rig_check_record(const struct peal_close_record *record);
 

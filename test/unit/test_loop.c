@@ -301,14 +301,20 @@ static void a_turn_waits_no_longer_than_it_may(void **state)
     struct peal_loop *loop = loop_new();
     (void)state;
     assert_int_equal(peal_loop_turn(loop, 0), 1);
-    uint64_t began_ns = clock_ns();
-    assert_int_equal(peal_loop_turn(loop, 20), 1);
-    assert_true(clock_ns() - began_ns >= 20 * 1000000u); /* nothing came: not shorter either */
+    unsigned turns = 3; /* with those below */
+    uint64_t took_ns = 0;
+    while (took_ns < 20 * 1000000u && turns < 10) { /* the end of another ring may interrupt it */
+        uint64_t began_ns = clock_ns();
+        assert_int_equal(peal_loop_turn(loop, 20), 1);
+        took_ns = clock_ns() - began_ns;
+        turns++;
+    }
+    assert_true(took_ns >= 20 * 1000000u); /* nothing came: not shorter either */
     assert_true(stats_of(loop).wait_ns >= 20 * 1000000u);
     peal_loop_quit(loop);
     assert_int_equal(peal_loop_turn(loop, -1), 0); /* does not wait */
     assert_int_equal(peal_loop_turn(loop, -1), 0);
-    assert_int_equal(stats_of(loop).turns, 4);
+    assert_int_equal(stats_of(loop).turns, turns);
     peal_loop_free(loop);
 }
 

@@ -318,6 +318,11 @@ static void a_duplicate_keeps_no_registration(void **state)
 
 /* ---- refusals and failures */
 
+static bool on_epoll(void)
+{
+    return strcmp(peal_loop_engine(loop), "epoll") == 0;
+}
+
 static void what_cannot_be_watched_is_refused(void **state)
 {
     struct peal_watch *untouched = (struct peal_watch *)(void *)&loop, *watch = untouched;
@@ -333,7 +338,10 @@ static void what_cannot_be_watched_is_refused(void **state)
     assert_int_equal(peal_watch_open(loop, fd, PEAL_READABLE, NULL, NULL, &watch), -EINVAL);
     assert_int_equal(peal_watch_open(loop, fd, PEAL_HANGUP, on_events, NULL, &watch), -EINVAL);
     eye_open(&eye, fd, 0);
-    assert_int_equal(peal_watch_open(loop, fd, PEAL_READABLE, on_events, NULL, &watch), -EEXIST);
+    if (on_epoll()) {
+        assert_int_equal(peal_watch_open(loop, fd, PEAL_READABLE, on_events, NULL, &watch),
+                         -EEXIST);
+    }
     assert_int_equal(peal_watch_set(eye.watch, PEAL_FAULT), -EINVAL);
     assert_ptr_equal(watch, untouched);
     assert_null(peal_watch_close(NULL));
@@ -365,10 +373,12 @@ static void failures_leave_things_as_they_were(void **state)
     assert_int_equal(failures, 2); /* the memory, the kernel */
     eye_open(&eye, fd, PEAL_READABLE);
     faults_start((struct faults){.kind = 's', .nth = 1, .error = ENOMEM});
-    assert_int_equal(peal_watch_set(eye.watch, PEAL_WRITABLE), -ENOMEM);
-    faults_stop();
-    turn();
-    assert_int_equal(eye.last, PEAL_READABLE); /* as before */
+    int result = peal_watch_set(eye.watch, PEAL_WRITABLE);
+    assert_int_equal(result, faults_stop() ? -ENOMEM : 0); /* not every engine makes a call */
+    for (int turns = 0; eye.last == 0 && turns < 5; turns++) {
+        turn();
+    }
+    assert_int_equal(eye.last, result < 0 ? PEAL_READABLE : PEAL_WRITABLE);
     eye_close(&eye);
     close(fd);
 }
