@@ -31,7 +31,7 @@ struct peal_loop;
 
 struct peal_loop_options {
     const char *name; /* for logs and reports; copied, at most 15 bytes; default "loop" */
-    /* "epoll" or "io_uring"; default: PEAL_ENGINE from the environment, else the best there is.
+    /* "epoll" or "io_uring"; default: PEAL_ENGINE from the environment, else epoll.
      * Where the system has or allows no io_uring the loop runs on epoll, which it logs as a
      * warning; peal_loop_engine tells. */
     const char *engine;
