@@ -27,7 +27,7 @@ check()
     esac
 }
 
-echo 1..10
+echo 1..11
 check 'format: as clang-format writes it' scripts/check-format.sh
 check 'lint: cppcheck finds nothing' scripts/check-lint.sh
 check 'lengths and openings of files and functions' scripts/check-lengths.py
@@ -38,4 +38,5 @@ check 'headers: compile alone, as C11 and C++17' scripts/check-headers.sh
 check 'docs: all code compiles, all links lead somewhere' scripts/check-docs.py "$folder"
 check 'tables: the guide says what the code says' scripts/moves.py --check
 check 'install: an installed library can be found and used' scripts/check-install.sh "$folder"
+check 'counts: nothing costs more than it did' scripts/check-counts.py "$folder"
 exit $failed

@@ -74,6 +74,7 @@ if [[ $purpose == test || $purpose == long ]]; then
     want curl curl
     want haproxy haproxy
     want strace strace
+    want valgrind valgrind
     want busybox busybox
     want procps ps
 fi
