@@ -27,7 +27,7 @@ check()
     esac
 }
 
-echo 1..11
+echo 1..12
 check 'format: as clang-format writes it' scripts/check-format.sh
 check 'lint: cppcheck finds nothing' scripts/check-lint.sh
 check 'lengths and openings of files and functions' scripts/check-lengths.py
@@ -39,4 +39,5 @@ check 'docs: all code compiles, all links lead somewhere' scripts/check-docs.py 
 check 'tables: the guide says what the code says' scripts/moves.py --check
 check 'install: an installed library can be found and used' scripts/check-install.sh "$folder"
 check 'counts: nothing costs more than it did' scripts/check-counts.py "$folder"
+check 'models: Spin finds them right, and every planted bug' scripts/check-models.py
 exit $failed

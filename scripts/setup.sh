@@ -77,6 +77,7 @@ if [[ $purpose == test || $purpose == long ]]; then
     want valgrind valgrind
     want busybox busybox
     want procps ps
+    want spin spin
 fi
 
 if [[ $purpose == long ]]; then

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Checks the models of models/ with Spin: check-models.py [--long] [--trail] [WORD...]
+
+Each run is a model, a choice of its parts (#define), and what must come of it: a model as it stands
+must hold, and one with a planted bug must fail, in the way that is written here. One line of TAP for
+each, and at the end a table of what was searched. With --long the larger runs too, and every bug;
+with WORDs only the runs whose name has all of them; with --trail a run that should have held shows
+the way to the fault that was found.
+
+Exits with 1 if a run did not end as it must, with 77 if Spin is not there. The table of moves that
+the close model includes is made from the code's by scripts/moves.py.
+"""
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from common import ROOT
+
+FOLDER = os.path.join(ROOT, "models")
+MEMORY_MIB = 8192
+TIMEOUT_S = 900
+
+# What a search can find.
+HOLDS, ASSERTION, STUCK, CYCLE = "holds", "assertion violated", "invalid end state", "acceptance cycle"
+
+
+class Run:
+    """One search. live: cycles are looked for, under weak fairness. bits: of the hash array of a search
+    that keeps only hashes (bitstate), 0 for an exhaustive one."""
+
+    def __init__(self, model, what, defines="", expect=HOLDS, live=False, long=False, bits=0):
+        self.model, self.what, self.defines, self.expect = model, what, defines.split(), expect
+        self.live, self.long, self.bits = live, long, bits
+        self.figures, self.fault, self.trail = None, None, ""
+
+    def name(self):
+        return f"{self.model}: {self.what}"
+
+
+RUNS = [
+    Run("wakeup", "as it is"),
+    Run("wakeup", "as it is, liveness", "NO_QUIT", live=True),
+    Run("wakeup", "looks before it says that it sleeps", "BUG_LOOK_FIRST", STUCK),
+    Run("wakeup", "the same, liveness", "NO_QUIT BUG_LOOK_FIRST", CYCLE, live=True, long=True),
+    Run("wakeup", "asleep in a relaxed store", "BUG_RELAXED_SLEEP", STUCK),
+    Run("wakeup", "all who see it asleep write", "BUG_ALL_WRITE", ASSERTION, long=True),
+    Run("wakeup", "the end leaves no mark", "BUG_NO_MARK", ASSERTION, long=True),
+    Run("wakeup", "the end does not wait for wakers", "BUG_NO_WAKING", ASSERTION),
+    Run("wakeup", "a batch is not turned around", "BUG_NO_TURN", ASSERTION, long=True),
+    Run("wakeup", "a quit is not looked for before sleep", "BUG_QUIT_UNSEEN", STUCK, long=True),
+    Run("wakeup", "as it is, 3 and 2 tasks", "POSTS=2", long=True),
+]
+
+
+def command(folder, *words, timeout=TIMEOUT_S):
+    """Runs quietly, at low priority, and returns status and output."""
+    try:
+        done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=timeout, check=False, preexec_fn=lambda: os.nice(10))
+        return done.returncode, done.stdout
+    except subprocess.TimeoutExpired:
+        return -1, f"not done after {timeout} s"
+
+
+def compile_options(run):
+    options = ["-DSAFETY"] if not run.live else ["-DNFAIR=6", "-DNOREDUCE"]
+    options += ["-DBITSTATE"] if run.bits else []
+    return options + [f"-DMEMLIM={MEMORY_MIB}", "-O2" if run.expect == HOLDS else "-O1", "-w"]
+
+
+def number(pattern, text):
+    match = re.search(pattern, text)
+    return float(match.group(1)) if match else 0.0
+
+
+def fault_in(text):
+    """What the search says is wrong, or None."""
+    match = re.search(r"^pan:\d+: (.*) \(at depth \d+\)", text, re.M)
+    return match.group(1).replace("  ", " ") if match else None
+
+
+def search(run, folder, with_trail):
+    """Fills in what came of the run. Returns why it could not be searched, or None."""
+    source = os.path.join(FOLDER, f"{run.model}.pml")
+    defines = [f"-D{name}" for name in run.defines]
+    status, text = command(folder, "spin", *defines, "-a", source)
+    if status != 0 or not os.path.exists(f"{folder}/pan.c"):
+        return text
+    status, text = command(folder, "gcc", *compile_options(run), "-o", "pan", "pan.c")
+    if status != 0:
+        return text
+    options = ["-m2000000", f"-w{run.bits or 24}"] + (["-a", "-f", "-E"] if run.live else [])
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.monotonic()
+    status, text = command(folder, "./pan", *options)
+    took_s = time.monotonic() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run.figures = {"states": int(number(r"([\d.e+]+) states, stored", text)),
+                   "depth": int(number(r"depth reached (\d+)", text)),
+                   "seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+                   "wall": took_s, "mib": number(r"([\d.]+)\s+total actual memory usage", text)}
+    if "errors:" not in text:
+        return text
+    for limit in ("max search depth too small", "Search not completed", "hash array"):
+        if limit in text and run.expect == HOLDS and not run.bits and fault_in(text) is None:
+            return text
+    run.fault = fault_in(text)
+    if run.fault and with_trail:
+        run.trail = command(folder, "spin", *defines, "-t", "-p", "-g", source)[1]
+    return None
+
+
+def is_as_expected(run):
+    return run.fault is None if run.expect == HOLDS else run.fault is not None and run.expect in run.fault
+
+
+def verdict(run, number_, why):
+    """The line of TAP, after what there is to say about a run that did not end as it must."""
+    good = why is None and is_as_expected(run)
+    if not good:
+        said = why or (f"{run.fault or 'no fault'} was found; it must come to: {run.expect}")
+        for line in (said + ("\n" + run.trail if run.trail else "")).strip().splitlines()[-4000:]:
+            print(f"# {line}")
+    print(f"{'ok' if good else 'not ok'} {number_} - {run.name()}"
+          f"{'' if run.expect == HOLDS else ' (planted; must fail)'}", flush=True)
+    return good
+
+
+def print_table(runs):
+    print(f"# {'model and run':58} {'came of it':30} {'states':>12} {'depth':>8} {'CPU s':>7} {'MiB':>7}")
+    for run in runs:
+        if run.figures:
+            how = run.fault[:30] if run.fault else "holds, bitstate" if run.bits else "holds"
+            print(f"# {run.name()[:58]:58} {how:30} {run.figures['states']:12,} {run.figures['depth']:8,}"
+                  f" {run.figures['seconds']:7.1f} {run.figures['mib']:7,.0f}")
+
+
+def main():
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    if not shutil.which("spin"):
+        print("skipped: spin is not there (Debian's package spin; scripts/setup.sh test installs it)")
+        return 77
+    if not shutil.which("gcc"):
+        print("skipped: gcc is not there, which compiles what Spin writes")
+        return 77
+    runs = [run for run in RUNS if ("--long" in sys.argv or not run.long or words)
+            and all(word in run.name() or word in run.defines for word in words)]
+    print(f"1..{len(runs)}", flush=True)
+    failed = 0
+    for index, run in enumerate(runs, 1):
+        with tempfile.TemporaryDirectory(prefix="peal-models-") as folder:
+            why = search(run, folder, "--trail" in sys.argv)
+        failed += not verdict(run, index, why)
+    print_table(runs)
+    return 1 if failed else 0
+
+
+sys.exit(main())
