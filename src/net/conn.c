@@ -420,7 +420,7 @@ static void finish(struct peal_conn *conn)
     struct peal_close_record record;
     pl_conn_drop_input(conn);
     fill_record(conn, &record);
-    pl_outq_clear(&conn->output, loop);
+    pl_outq_consume_all(&conn->output, loop);
     delist(conn);
     pl_handle_release(loop, conn);
     pl_timer_cancel(loop, &conn->timer);

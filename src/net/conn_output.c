@@ -28,6 +28,11 @@
 
 enum { IOV_MAX_A_WRITE = 64, DIRECT_PARTS_MAX = 16, FLUSH_TURN_BYTES = 1024 * 1024 };
 
+static inline bool output_has_ended(const struct peal_conn *conn)
+{
+    return (atomic_load_explicit(&conn->remote, memory_order_relaxed) & PL_REMOTE_ENDED) != 0;
+}
+
 /* ---- accounts */
 
 static void took(struct peal_conn *conn, size_t n)
@@ -172,12 +177,19 @@ void pl_conn_flush_soon(struct peal_conn *conn)
     }
 }
 
-/* The kernel took only a part of what was gathered, or nothing, or says why not. */
-__attribute__((cold)) void pl_conn_sent_in_part(struct peal_conn *conn, ssize_t n)
+/* The kernel took only a part of what was gathered, or nothing, or says why not; or the engine has
+ * queued it. */
+__attribute__((noinline)) void pl_conn_sent_in_part(struct peal_conn *conn, ssize_t n)
 {
     struct peal_loop *loop = conn->io.loop;
     size_t size = loop->gather->end;
     pl_outq_append_gathered(&conn->output, loop);
+    pl_gather_renew(loop);
+    if (conn->io.flags & PL_IO_QUEUED) { /* of a plain one, so no mark and no cap is near */
+        conn->flags |= PL_CONN_QUEUED | PL_CONN_BLOCKED;
+        atomic_store_explicit(&conn->output_seen, size, memory_order_release);
+        return;
+    }
     conn->flags |= PL_CONN_QUEUED;
     if (loop->ops->tried) {
         n = loop->ops->tried(loop->engine, &conn->io, n, size);
@@ -259,6 +271,14 @@ void pl_conn_on_sent(struct pl_io *io, ssize_t n)
         pl_conn_fail(conn, (int)n, true);
         return;
     }
+    if (conn->flags == (PL_CONN_PLAIN | PL_CONN_QUEUED) && !output_has_ended(conn) &&
+        (size_t)n == pl_outq_bytes(&conn->output)) { /* as most: all is gone, and nothing waits */
+        conn->flags = PL_CONN_PLAIN;
+        pl_outq_consume_all(&conn->output, io->loop);
+        took(conn, (size_t)n);
+        atomic_store_explicit(&conn->output_seen, 0, memory_order_release);
+        return;
+    }
     took_some(conn, (size_t)n);
     if (io->flags & PL_IO_SEND) {
         blocked(conn);
@@ -288,11 +308,6 @@ void peal_conn_want_drain(struct peal_conn *conn)
 }
 
 /* ---- accepting bytes from the program, on the loop's thread */
-
-static inline bool output_has_ended(const struct peal_conn *conn)
-{
-    return (atomic_load_explicit(&conn->remote, memory_order_relaxed) & PL_REMOTE_ENDED) != 0;
-}
 
 static bool is_over_cap(const struct peal_conn *conn, size_t size)
 {

@@ -13,9 +13,15 @@
  * them during a send. Appending to the tail chunk writes behind its end only.
  *  3. An append happens whole or not at all.
  *
- * Copy chunks come in one size (16 KiB, the loop keeps spares, so that a message costs no malloc)
- * and, for larger pieces, in a second of 64 KiB that is not kept. One growing vector was rejected:
- * it copies what it holds each time it grows, and never gives back the memory of its worst moment.
+ * What a callback sent and the engine queued is cut out of an arena of the loop's, where the next
+ * callback's bytes come behind it: the answers of a turn lie side by side, and an arena is used
+ * again from its start when all that was cut out of it has gone. A connection that stays blocked
+ * holds the whole arena.
+ *
+ * Other copy chunks come in one size (16 KiB, the loop keeps spares, so that a message costs no
+ * malloc) and, for larger pieces, in a second of 64 KiB that is not kept. One growing vector was
+ * rejected: it copies what it holds each time it grows, and never gives back the memory of its
+ * worst moment.
  */
 #include "net/outq.h"
 
@@ -27,8 +33,20 @@
 
 enum {
     CHUNK_BIG_BYTES = 64 * 1024, /* with its header */
-    SPARES_MAX = 64
+    SPARES_MAX = 64,
+    ARENA_BYTES = 64 * 1024,
+    ARENA_SPARES_MAX = 8,
+    ARENA_GRAIN = 16 /* chunks begin at multiples of it */
 };
+
+struct arena {
+    struct arena *next; /* of the spares */
+    uint32_t holders;   /* chunks that were cut out of it, and the loop while it gathers here */
+    uint32_t used;      /* bytes, this header included; the gather chunk is behind them */
+};
+
+_Static_assert(sizeof(struct arena) == ARENA_GRAIN, "an arena's first chunk has offset 1");
+_Static_assert(ARENA_BYTES / ARENA_GRAIN <= UINT16_MAX, "an offset fits");
 
 #define CHUNK_HEADER   offsetof(struct pl_chunk, data)
 #define CHUNK_ROOM     (PL_CHUNK_BYTES - CHUNK_HEADER)
@@ -37,14 +55,80 @@ enum {
 struct pl_chunk_cache {
     struct pl_chunk *spares;
     unsigned count;
+    unsigned arena_spares_count;
+    struct arena *arena, *arena_spares;
 };
+
+static bool is_alive(struct peal_loop *loop)
+{
+    return atomic_load_explicit(&loop->life, memory_order_relaxed) == PL_LOOP_ALIVE;
+}
+
+/* ---- arenas */
+
+static void arena_release(struct peal_loop *loop, struct arena *arena)
+{
+    struct pl_chunk_cache *cache = loop->chunks;
+    if (--arena->holders > 0) {
+        return;
+    }
+    if (!is_alive(loop) || cache->arena_spares_count == ARENA_SPARES_MAX) {
+        sys_free(arena);
+        return;
+    }
+    arena->next = cache->arena_spares;
+    cache->arena_spares = arena;
+    cache->arena_spares_count++;
+}
+
+static struct arena *arena_of(struct pl_chunk *chunk)
+{
+    size_t offset = (size_t)chunk->arena_offset * ARENA_GRAIN;
+    return (struct arena *)(void *)((char *)chunk - offset);
+}
+
+/* One with room for a gather chunk, while the loop has none; or NULL. */
+static struct arena *arena_with_room(struct peal_loop *loop)
+{
+    struct pl_chunk_cache *cache = loop->chunks;
+    struct arena *arena = cache->arena;
+    if (arena && arena->holders == 1) {
+        arena->used = sizeof *arena;
+    }
+    if (arena && ARENA_BYTES - arena->used >= sizeof(struct pl_chunk) + PL_GATHER_BYTES_MAX) {
+        return arena;
+    }
+    struct arena *other = cache->arena_spares;
+    if (other) {
+        cache->arena_spares = other->next;
+        cache->arena_spares_count--;
+    } else {
+        other = sys_malloc(ARENA_BYTES);
+        if (!other) {
+            return NULL;
+        }
+    }
+    *other = (struct arena){.holders = 1, .used = sizeof *other};
+    if (arena) {
+        arena_release(loop, arena);
+    }
+    cache->arena = other;
+    return other;
+}
+
+/* ---- chunks */
 
 static void chunks_free(struct peal_loop *loop)
 {
     struct pl_chunk_cache *cache = loop->chunks;
-    if (loop->gather != &pl_no_gather) {
-        sys_free(loop->gather);
-        loop->gather = &pl_no_gather;
+    loop->gather = &pl_no_gather;
+    if (cache && cache->arena) {
+        arena_release(loop, cache->arena);
+    }
+    while (cache && cache->arena_spares) {
+        struct arena *arena = cache->arena_spares;
+        cache->arena_spares = arena->next;
+        sys_free(arena);
     }
     while (cache && cache->spares) {
         struct pl_chunk *chunk = cache->spares;
@@ -55,13 +139,20 @@ static void chunks_free(struct peal_loop *loop)
     loop->chunks = NULL;
 }
 
-static struct pl_chunk *chunk_new(struct peal_loop *loop, size_t room_wanted)
+/* Made where chunks are, not where they come back: no close allocates (G9). Without it, NULL,
+ * spares are not kept. */
+static struct pl_chunk_cache *cache_of(struct peal_loop *loop)
 {
-    if (!loop->chunks) { /* here, not where chunks come back: no close allocates (G9) */
-        loop->chunks = sys_calloc(1, sizeof *loop->chunks); /* without it, spares are not kept */
+    if (!loop->chunks) {
+        loop->chunks = sys_calloc(1, sizeof *loop->chunks);
         loop->chunks_free = chunks_free;
     }
-    struct pl_chunk_cache *cache = loop->chunks;
+    return loop->chunks;
+}
+
+static struct pl_chunk *chunk_new(struct peal_loop *loop, size_t room_wanted)
+{
+    struct pl_chunk_cache *cache = cache_of(loop);
     struct pl_chunk *chunk;
     bool big = room_wanted > CHUNK_ROOM;
     if (!big && cache && cache->spares) {
@@ -75,6 +166,7 @@ static struct pl_chunk *chunk_new(struct peal_loop *loop, size_t room_wanted)
         }
         chunk->capacity = (uint32_t)(big ? CHUNK_BIG_ROOM : CHUNK_ROOM);
         chunk->kind = PL_CHUNK_COPY;
+        chunk->arena_offset = 0;
     }
     chunk->next = NULL;
     chunk->begin = chunk->end = 0;
@@ -84,8 +176,11 @@ static struct pl_chunk *chunk_new(struct peal_loop *loop, size_t room_wanted)
 static void chunk_recycle(struct peal_loop *loop, struct pl_chunk *chunk)
 {
     struct pl_chunk_cache *cache = loop->chunks;
-    if (chunk->capacity != CHUNK_ROOM ||
-        atomic_load_explicit(&loop->life, memory_order_relaxed) != PL_LOOP_ALIVE) {
+    if (chunk->arena_offset) {
+        arena_release(loop, arena_of(chunk));
+        return;
+    }
+    if (chunk->capacity != CHUNK_ROOM || !is_alive(loop)) {
         sys_free(chunk);
         return;
     }
@@ -135,11 +230,15 @@ struct pl_chunk pl_no_gather;
 
 bool pl_gather_renew(struct peal_loop *loop)
 {
-    if (loop->gather == &pl_no_gather &&
-        atomic_load_explicit(&loop->life, memory_order_relaxed) == PL_LOOP_ALIVE) {
-        struct pl_chunk *chunk = chunk_new(loop, 0);
-        if (chunk) {
+    if (loop->gather == &pl_no_gather && is_alive(loop) && cache_of(loop)) {
+        struct arena *arena = arena_with_room(loop);
+        if (arena) {
+            struct pl_chunk *chunk = (struct pl_chunk *)(void *)((char *)arena + arena->used);
+            chunk->next = NULL;
+            chunk->kind = PL_CHUNK_COPY;
+            chunk->arena_offset = (uint16_t)(arena->used / ARENA_GRAIN);
             chunk->capacity = PL_GATHER_BYTES_MAX;
+            chunk->begin = chunk->end = 0;
             loop->gather = chunk;
         }
     }
@@ -150,8 +249,13 @@ void pl_outq_append_gathered(struct pl_outq *queue, struct peal_loop *loop)
 {
     struct pl_chunk *chunk = loop->gather;
     pl_assert(chunk->begin == 0 && chunk->end > 0);
+    struct arena *arena = arena_of(chunk);
+    size_t bytes = CHUNK_HEADER + chunk->end;
+    bytes = bytes < sizeof *chunk ? sizeof *chunk : bytes;
+    arena->used += (uint32_t)((bytes + ARENA_GRAIN - 1) & ~(size_t)(ARENA_GRAIN - 1));
+    arena->holders++;
+    chunk->capacity = (uint32_t)chunk->end; /* what comes behind it is another's */
     loop->gather = &pl_no_gather;
-    chunk->capacity = CHUNK_ROOM;
     link_tail(queue, chunk);
     queue->head->queue_bytes += chunk->end;
 }
@@ -387,12 +491,13 @@ ssize_t pl_outq_read_file(struct pl_outq *queue, struct peal_loop *loop)
     return n;
 }
 
-void pl_outq_clear(struct pl_outq *queue, struct peal_loop *loop)
+void pl_outq_consume_all(struct pl_outq *queue, struct peal_loop *loop)
 {
-    while (queue->head) {
-        struct pl_chunk *chunk = queue->head;
-        queue->head = chunk->next;
+    struct pl_chunk *chunk = queue->head;
+    queue->head = NULL;
+    while (chunk) {
+        struct pl_chunk *next = chunk->next;
         chunk_done(loop, chunk);
+        chunk = next;
     }
-    *queue = (struct pl_outq){0};
 }

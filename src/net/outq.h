@@ -15,6 +15,7 @@ enum pl_chunk_kind { PL_CHUNK_COPY, PL_CHUNK_BLOB, PL_CHUNK_FILE };
 struct pl_chunk {
     struct pl_chunk *next;
     uint8_t kind;
+    uint16_t arena_offset;                /* COPY: where in its arena, in 16 bytes; 0: in none */
     uint32_t capacity;                    /* COPY: bytes of data[] */
     struct pl_chunk *last;                /* the queue's, kept in its head alone, as the next two */
     size_t queue_bytes, queue_file_bytes; /* all that is queued; of that, in files */
@@ -56,8 +57,9 @@ static inline size_t pl_outq_memory_bytes(const struct pl_outq *queue)
 }
 
 /* The gather chunk (loop->gather) takes what a callback sends until it returns; then it is written,
- * and empty again. Only what the kernel did not take makes it a part of a queue, and the loop gets
- * another: pl_gather_renew (false: no memory). A loop without one has pl_no_gather, in which there
+ * and empty again. Only what the kernel did not take, or takes later in the turn (PL_IO_QUEUED),
+ * makes it a part of a queue, cut to its size, and the loop gets another, behind it in the same
+ * arena: pl_gather_renew (false: no memory). A loop without one has pl_no_gather, in which there
  * is no room, so that the way of a message needs no test for NULL. */
 extern struct pl_chunk pl_no_gather;
 static inline void pl_gather_init(struct peal_loop *loop)
@@ -90,6 +92,8 @@ int pl_outq_gather(const struct pl_outq *queue, struct iovec *iov, int iov_max, 
 /* Drops n bytes at the head: the kernel took them. */
 void pl_outq_consume(struct pl_outq *queue, struct peal_loop *loop, size_t n);
 
+void pl_outq_consume_all(struct pl_outq *queue, struct peal_loop *loop);
+
 /* Moves up to a chunk of the file at the head into memory, for sockets and files that sendfile(2)
  * does not know. Returns bytes moved, -ENOMEM, or the file's error; -ENODATA if the file ends
  * early. */
@@ -100,7 +104,5 @@ struct pl_chunk *pl_chunk_copy(const struct iovec *parts, int count, size_t size
 struct pl_chunk *pl_chunk_blob(struct peal_blob *blob,
                                size_t skip); /* with a reference of its own */
 void pl_chunk_free(struct pl_chunk *chunk);
-
-void pl_outq_clear(struct pl_outq *queue, struct peal_loop *loop);
 
 #endif

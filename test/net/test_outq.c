@@ -35,7 +35,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    pl_outq_clear(&queue, loop);
+    pl_outq_consume_all(&queue, loop);
     loop = peal_loop_free(loop);
     return baseline_teardown(state);
 }
@@ -171,26 +171,71 @@ static void small_pieces_share_a_chunk(void **state)
     assert_int_equal(pl_outq_bytes(&queue), 1600);
 }
 
-/* What was gathered goes behind what is queued, and takes more of the small pieces that follow. */
+static void gather(const char *text)
+{
+    assert_true(pl_gather_renew(loop));
+    memcpy(loop->gather->data, text, strlen(text));
+    loop->gather->end = strlen(text);
+    pl_outq_append_gathered(&queue, loop);
+}
+
+/* What was gathered goes behind what is queued, as it is; what follows gets a chunk of its own. */
 static void gathered_bytes_join_the_queue(void **state)
 {
     struct iovec part = {(char[]){"abcdefgh"}, 8};
     (void)state;
     pl_gather_init(loop);
     assert_true(pl_gather_renew(loop));
-    struct pl_chunk *gather = loop->gather;
-    memcpy(gather->data, "ijkl", 4);
-    gather->end = 4;
+    struct pl_chunk *gathered = loop->gather;
+    memcpy(gathered->data, "ijkl", 4);
+    gathered->end = 4;
     assert_int_equal(pl_outq_append(&queue, loop, &part, 1, 8, 0), 0);
     pl_outq_append_gathered(&queue, loop);
-    assert_ptr_equal(queue.head->last, gather);
+    assert_ptr_equal(queue.head->last, gathered);
     assert_ptr_equal(loop->gather, &pl_no_gather);
     assert_int_equal(pl_outq_bytes(&queue), 12);
-    assert_int_equal(pl_outq_append(&queue, loop, &part, 1, 8, 0), 0);
-    assert_ptr_equal(queue.head->last, gather);
-    assert_memory_equal(gather->data, "ijklabcdefgh", 12);
     assert_true(pl_gather_renew(loop));
     assert_int_equal(loop->gather->end, 0);
+    memset(loop->gather->data, 'x', PL_GATHER_BYTES_MAX); /* is behind it, not in it */
+    assert_int_equal(pl_outq_append(&queue, loop, &part, 1, 8, 0), 0);
+    assert_ptr_not_equal(queue.head->last, gathered);
+    assert_memory_equal(gathered->data, "ijkl", 4);
+    check_sums();
+}
+
+/* Small pieces of a turn lie side by side, and the next turn's in the same place. An arena from
+ * which a piece is still queued is left alone, and is used again when that has gone. */
+static void gathered_pieces_share_memory_and_give_it_back(void **state)
+{
+    enum { PIECES = 5000, TURNS = 20 };
+    uint64_t allocations, before, bytes, settled = 0;
+    struct pl_outq blocked;
+    (void)state;
+    pl_gather_init(loop);
+    gather("stays");
+    blocked = queue;
+    queue.head = NULL;
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        for (unsigned i = 0; i < PIECES; i++) {
+            gather("piece");
+        }
+        check_sums();
+        for (struct pl_chunk *chunk = queue.head; chunk; chunk = chunk->next) {
+            assert_memory_equal(chunk->data, "piece", 5);
+        }
+        pl_outq_consume(&queue, loop, PIECES / 2 * 5);
+        pl_outq_consume_all(&queue, loop);
+        sys_ledger(&allocations, &bytes);
+        if (turn > 1) {
+            assert_int_equal(bytes, settled); /* no more than after the second */
+        }
+        settled = bytes;
+    }
+    sys_ledger(&allocations, &before);
+    assert_memory_equal(blocked.head->data, "stays", 5);
+    pl_outq_consume_all(&blocked, loop);
+    sys_ledger(&allocations, &bytes);
+    assert_true(bytes <= before);
 }
 
 static unsigned releases;
@@ -235,7 +280,7 @@ static void clear_releases_everything(void **state)
     peal_blob_unref(blob);
     assert_int_equal(pl_outq_append_file(&queue, file_with_pattern(10), 0, 10), 0);
     pl_outq_append_chunk(&queue, loop, pl_chunk_copy(&part, 1, 5));
-    pl_outq_clear(&queue, loop);
+    pl_outq_consume_all(&queue, loop);
     assert_int_equal(releases, 1);
     assert_int_equal(baseline_open_fds(), fds);
     assert_int_equal(pl_outq_bytes(&queue), 0);
@@ -320,6 +365,7 @@ int main(void)
         TEST(keeps_the_stream_whole),
         TEST(small_pieces_share_a_chunk),
         TEST(gathered_bytes_join_the_queue),
+        TEST(gathered_pieces_share_memory_and_give_it_back),
         TEST(a_blob_goes_when_its_last_byte_does),
         TEST(clear_releases_everything),
         TEST(gather_stops_at_a_file),
