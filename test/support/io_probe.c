@@ -50,6 +50,7 @@ static void on_sent(struct pl_io *io, ssize_t n)
 {
     struct probe *probe = (struct probe *)(void *)io;
     probe->error = (int)n;
+    probe->sent_all += n > 0 ? (uint64_t)n : 0;
     tell(probe, 's');
 }
 
@@ -74,9 +75,18 @@ static void on_connect(struct pl_io *io, int error)
     tell(probe, error ? 'y' : 'c');
 }
 
+static void on_detached(struct pl_io *io)
+{
+    struct probe *probe = (struct probe *)(void *)io;
+    assert_null(inside_call);
+    assert_false(probe->detached);
+    probe->detached = true;
+}
+
 static const struct pl_io_handler handler = {
-    .on_recv = on_recv, .on_sent = on_sent, .on_connect = on_connect};
-static const struct pl_io_handler accept_handler = {.on_accept = on_accept};
+    .on_recv = on_recv, .on_sent = on_sent, .on_connect = on_connect, .on_detached = on_detached};
+static const struct pl_io_handler accept_handler = {.on_accept = on_accept,
+                                                    .on_detached = on_detached};
 
 void probe_init(struct probe *probe, struct peal_loop *loop, int fd)
 {
@@ -100,6 +110,17 @@ void probe_detach(struct probe *probe)
 {
     struct peal_loop *loop = probe->io.loop;
     assert_true(loop->ops->detach(loop->engine, &probe->io));
+}
+
+void probe_end(struct probe *probe)
+{
+    struct peal_loop *loop = inside_call = probe->io.loop;
+    bool is_idle = loop->ops->detach(loop->engine, &probe->io);
+    inside_call = NULL;
+    assert_false(probe->detached);
+    while (!is_idle && !probe->detached) {
+        assert_int_equal(peal_loop_turn(loop, 10), 1);
+    }
 }
 
 void probe_recv_start(struct probe *probe)

@@ -18,6 +18,8 @@ struct probe {
     bool recv_wrong;            /* not the bytes of the pattern (support/raw.h), if asked for */
     bool recv_pattern;
     int error;         /* the last that was told */
+    bool detached;     /* on_detached was called */
+    uint64_t sent_all; /* bytes, as on_sent has told */
     int accepted[256]; /* fds, for the test to close */
     unsigned accepted_count;
     void (*also)(struct probe *probe, char what); /* what to do besides, in the handler */
@@ -31,6 +33,9 @@ void probe_attach(struct probe *probe, struct peal_loop *loop, int fd, uint8_t f
 void probe_init(struct probe *probe, struct peal_loop *loop, int fd);
 
 void probe_detach(struct probe *probe); /* the fd stays the test's */
+
+/* For engines with operations in flight: detaches, and turns until the io is given back. */
+void probe_end(struct probe *probe);
 void probe_recv_start(struct probe *probe);
 void probe_recv_stop(struct probe *probe);
 ssize_t probe_send(struct probe *probe, const void *data, size_t size);
