@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Runs the small programs of bench/micro and takes in what they print: JSON lines with a figure's
+"""Runs the small programs of bench/micro and bench/calls and takes in what they print: JSON lines with a figure's
 name, whose it is, its value and its unit, and of Peal's perhaps its target. All are costs: less is
 better. A line that begins with anything but a brace is for people, and skipped.
 
@@ -12,7 +12,9 @@ import time
 
 import processes
 
-FOLDER = "micro"
+FOLDERS = ("micro", "calls")
+COUNTS = "test/counts/counts.json"
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def parse(lines, where):
@@ -35,12 +37,11 @@ def parse(lines, where):
 
 def programs_of(folder):
     """The programs that the build put there, sorted."""
-    folder = os.path.join(folder, FOLDER)
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        return []
-    paths = [os.path.join(folder, name) for name in names]
+    paths = []
+    for place in FOLDERS:
+        place = os.path.join(folder, place)
+        if os.path.isdir(place):
+            paths += [os.path.join(place, name) for name in sorted(os.listdir(place))]
     return [path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)
             and not path.endswith((".so", ".a"))]
 
@@ -61,9 +62,21 @@ def run(path, words, end, cores):
             return lines, f"{name} was stopped: the time was up" if late else str(unable)
 
 
+def exact_counts():
+    """The library's own counts, which make check keeps true (scripts/check-counts.py)."""
+    try:
+        with open(os.path.join(ROOT, COUNTS), encoding="utf-8") as file:
+            engines = json.load(file)["figures"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [{"figure": figure, "of": f"Peal {engine}", "value": value, "unit": unit}
+            for engine, figures in engines.items() for figure, units in figures.items()
+            for unit, value in units.items() if unit == "instructions"]
+
+
 def measure(programs, quick, end, cores):
     """Runs all of them as long as there is time. Figures and notes."""
-    found, notes = [], []
+    found, notes = exact_counts(), []
     for path in programs_of(programs):
         name = os.path.basename(path)
         if time.monotonic() >= end:
