@@ -578,11 +578,12 @@ static void dispatch(struct pl_engine *engine, uint64_t user_data, int result, u
     }
 }
 
-/* What is there now; what handlers cause to come is for the next turn. */
-static void dispatch_all(struct pl_engine *engine)
+/* What had come when the wait was over. What handlers cause to come is for the next turn, also that
+ * of the handlers of sends: a failed send among it was not looked up yet. */
+static void dispatch_until(struct pl_engine *engine, uint32_t tail)
 {
     struct sys_uring *ring = &engine->ring;
-    uint32_t head = sys_uring_cq_head(ring), tail = sys_uring_cq_tail(ring);
+    uint32_t head = sys_uring_cq_head(ring);
     while (head != tail && !engine->broken) {
         const struct io_uring_cqe cqe = *sys_uring_cqe(ring, head++);
         sys_uring_cq_advance(ring, head);
@@ -644,6 +645,7 @@ static int wait_events(struct pl_engine *engine, int64_t timeout_ns)
     if (result < 0) {
         return result;
     }
+    uint32_t tail = sys_uring_cq_tail(ring);
     engine->batch = completions(engine);
     engine->sent_now = 0;
     unsigned told = engine->batch;
@@ -651,7 +653,7 @@ static int wait_events(struct pl_engine *engine, int64_t timeout_ns)
         told += uring_tell_sends(engine);
     }
     if (!engine->broken) {
-        dispatch_all(engine);
+        dispatch_until(engine, tail);
     }
     return engine->broken ? engine->broken : (int)told;
 }

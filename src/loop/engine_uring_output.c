@@ -138,10 +138,10 @@ static void tell_send(struct pl_engine *engine, const struct uring_send *send)
 unsigned uring_tell_sends(struct pl_engine *engine)
 {
     uint32_t count = 0, head = atomic_load_explicit(engine->ring.sq_head, memory_order_acquire);
-    if (sys_uring_overflowed(&engine->ring)) {
-        return 0; /* a failure may be among what there was no room for */
-    }
     note_failed_sends(engine);
+    if (sys_uring_overflowed(&engine->ring)) {
+        return 0; /* another failure may be among what there was no room for */
+    }
     while (count < engine->sends_count && (int32_t)(head - engine->sends[count].sq_number) >= 0) {
         struct uring_send send = engine->sends[count++];
         tell_send(engine, &send);
