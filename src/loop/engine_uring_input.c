@@ -41,6 +41,9 @@ char *uring_buffer(struct pl_engine *engine, unsigned id)
 
 void uring_buffer_recycle(struct pl_engine *engine, unsigned id)
 {
+    if (__builtin_expect(!engine->ring.buffers, 0)) {
+        return; /* the handler that had the buffer has met a kernel that does not go on */
+    }
     sys_uring_provide(&engine->ring, uring_buffer(engine, id), BUFFER_BYTES, (uint16_t)id,
                       BUFFERS_MAX - 1);
 }
@@ -130,14 +133,16 @@ static void tell_completed(struct pl_engine *engine, struct pl_io *io,
                            bool (*stop_if)(struct pl_io *io))
 {
     uint32_t tail = sys_uring_cq_tail(&engine->ring);
-    for (uint32_t i = sys_uring_cq_head(&engine->ring); i != tail && !stop_if(io); i++) {
+    for (uint32_t i = sys_uring_cq_head(&engine->ring);
+         i != tail && !engine->broken && !stop_if(io); i++) {
         struct io_uring_cqe *cqe = sys_uring_cqe(&engine->ring, i);
         if (cqe->user_data == ((uint64_t)(uintptr_t)io | OP_RECV) && cqe->res > 0) {
             unsigned id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
-            io->handler->on_recv(io, uring_buffer(engine, id), cqe->res);
-            uring_buffer_recycle(engine, id);
+            int size = cqe->res;
             cqe->res = -EAGAIN;
             cqe->flags &= (uint32_t)IORING_CQE_F_MORE;
+            io->handler->on_recv(io, uring_buffer(engine, id), size);
+            uring_buffer_recycle(engine, id);
         }
     }
 }
