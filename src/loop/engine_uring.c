@@ -342,14 +342,16 @@ static int connect_io(struct pl_engine *engine, struct pl_io *io, const struct s
     return nudge(engine, io);
 }
 
-/* Connected and still attached: it is a stream now, of which errors are told (E2). */
+/* Connected and still attached: it is a stream now, of which errors are told (E2), also when the
+ * handler has queued a send. */
 static void tell_connect(struct pl_engine *engine, struct pl_io *io, int error)
 {
     io->flags = 0;
     io->poll_events = 0;
     io->armed &= (uint8_t)~URING_DECIDED;
     io->handler->on_connect(io, error);
-    if (!uring_is_detached(io) && error == 0 && io->in_flight == 0) {
+    bool is_heard = io->in_flight & (IN_FLIGHT(OP_RECV) | IN_FLIGHT(OP_POLL));
+    if (!uring_is_detached(io) && error == 0 && !is_heard) {
         int result =
             io->flags & PL_IO_RECV ? start_recv(engine, io) : uring_start_stream_poll(engine, io);
         if (result < 0 && io->handler->on_recv) {
