@@ -11,6 +11,8 @@ The diagram and the table of moves come from src/net/moves.def, the causes from 
 counters from peal/stats.h. With --check nothing is written, and a document that is not as it would be
 written is a finding.
 
+From src/net/moves.def comes also the whole of models/moves.pml, the transitions of the Promela model.
+
 The tables of defaults in docs/guide/limits.md are written by hand, each after a line
 
     <!-- moves.py: options STRUCTURE -->
@@ -18,6 +20,7 @@ The tables of defaults in docs/guide/limits.md are written by hand, each after a
 and checked: a row for each option of the structure and no other, and each default that is a number is
 the constant that src/net fills in, and is what the header's comment says.
 """
+import os
 import re
 import sys
 
@@ -26,6 +29,7 @@ from common import ROOT, files, finding, finish, text_of, without_comments
 BEGIN = re.compile(r"<!-- moves\.py: (?!end )(\w+) -->\n")
 END = "<!-- moves.py: end -->\n"
 MOVES = "src/net/moves.def"
+PROMELA = "models/moves.pml"
 
 OPTIONS = re.compile(r"<!-- moves\.py: options (\w+) -->\n\n((?:\|.*\n)+)")
 # Where each structure of options is, and the constants that fill in what a program leaves zero.
@@ -171,6 +175,28 @@ def make_server_stats():
                  [(f"`{name}`", text) for name, text in listed("include/peal/stats.h", "PEAL_SERVER_STATS")])
 
 
+def make_promela():
+    names = {"S": [], "E": []}
+    for origin, event, to, _ in moves():
+        for kind, name in (("S", origin), ("S", to), ("E", event)):
+            if name not in names[kind]:
+                names[kind].append(name)
+    lines = ["/* SPDX-License-Identifier: BSD-2-Clause */",
+             f"/* The moves of {MOVES}, made from it by scripts/moves.py: not written by hand. Which of them a",
+             " * search takes is asked with REACH, the number of a move that must then fail. */"]
+    for kind, found in names.items():
+        lines += [f"#define {kind}_{name} {number_}" for number_, name in enumerate(found)]
+    lines += [f"#define MOVES {len(moves())}", "#ifndef REACH", "#define REACH 0", "#endif", "", "/* pl_conn_move (src/net/machine.c) */",
+              "inline move(event)", "{", "    if"]
+    for number_, (origin, event, to, meaning) in enumerate(moves(), 1):
+        lines += [f"    :: state == S_{origin} && event == E_{event} -> /* {meaning} */",
+                  f"        assert(REACH != {number_});"]
+        lines += [f"        ended_in = S_{origin};"] if to == "CLOSED" else []
+        lines += [f"        state = S_{to}"]
+    lines += ["    :: else -> assert(false) /* a move that the table does not have: pl_misuse */", "    fi", "}", ""]
+    return "\n".join(lines)
+
+
 MAKERS = {"diagram": make_diagram, "moves": make_moves, "causes": make_causes,
           "loop_stats": make_loop_stats, "server_stats": make_server_stats}
 
@@ -190,6 +216,18 @@ def renewed(path, text, seen):
     return "".join(parts) + text[at:]
 
 
+def put(path, old, new, check):
+    """Writes the new text of a file, or with check says where it differs."""
+    if new == old:
+        return
+    if check:
+        different = next((i for i, (a, b) in enumerate(zip(old.splitlines(), new.splitlines()), 1) if a != b), 1)
+        finding(path, different, "this table is not what the code says; run scripts/moves.py.")
+    else:
+        with open(f"{ROOT}/{path}", "w", encoding="utf-8") as file:
+            file.write(new)
+
+
 def main():
     check = "--check" in sys.argv[1:]
     seen = set()
@@ -199,15 +237,8 @@ def main():
         for match in OPTIONS.finditer(old):
             seen.add(match.group(1))
             check_options(path, old.count("\n", 0, match.start()) + 1, match.group(1), match.group(2))
-        if new == old:
-            continue
-        if check:
-            different = next((i for i, (a, b) in enumerate(zip(old.splitlines(), new.splitlines()), 1) if a != b),
-                             1)
-            finding(path, different, "this table is not what the code says; run scripts/moves.py.")
-        else:
-            with open(f"{ROOT}/{path}", "w", encoding="utf-8") as file:
-                file.write(new)
+        put(path, old, new, check)
+    put(PROMELA, text_of(PROMELA) if os.path.exists(f"{ROOT}/{PROMELA}") else "", make_promela(), check)
     for name in sorted((set(MAKERS) | set(STRUCTURES)) - seen):
         finding("docs/guide/limits.md", 1, f"the table {name} stands in no document; put its mark into one.")
 
