@@ -2,6 +2,7 @@
 /* If this broke, the program of ten lines would not start, not say why, or not end when it is told
  * to. It runs in children, because it takes their signals. */
 #include "support/baseline.h"
+#include "support/child.h"
 #include "support/raw.h"
 
 #include <peal.h>
@@ -53,6 +54,7 @@ static pid_t serve(const char *address, int *ret_said)
         peal_log_set(say, NULL);
         peal_log_set_level(PEAL_LOG_INFO);
         int result = peal_serve(address, &ops);
+        child_note_coverage();
         _exit(result == 0 ? 0 : result == -EADDRINUSE ? 3 : result == -EINVAL ? 4 : 5);
     }
     close(ends[1]);

@@ -10,6 +10,10 @@
  * standard error, as a string. Call it while this process has one thread. */
 int child_run(void (*fn)(void *arg), void *arg, char *text, size_t size);
 
+/* For children that tests fork by themselves: before _exit, which would lose what coverage has
+ * counted. */
+void child_note_coverage(void);
+
 /* The child must abort, and what it wrote must contain the words. */
 void child_expect_abort(void (*fn)(void *arg), void *arg, const char *words);
 
