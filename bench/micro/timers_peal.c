@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Peal's timers. They are the loop's, whatever its engine, so one engine is enough. Starting a timer
- * reads the real clock: that is part of the cost. */
+/* Peal's timers. They are the loop's, whatever its engine, so one engine is enough. Starting a
+ * timer reads the real clock: that is part of the cost. */
 #include "micro.h"
 
 #include <peal.h>
