@@ -6,11 +6,11 @@
  *   MSG_ZEROCOPY            the same with the flag; notices are read from the error queue
  *   io_uring send           one request, one io_uring_enter a piece
  *   io_uring SEND_ZC        the same; notices come as completions
- *   ... registered          with the piece registered, which spares the kernel to look its pages up
+ *   ... registered          with the piece registered, so that its pages need not be looked up
  *
- * Memory that is with the kernel must be left alone until the notice about it. So at most 4 MiB are,
- * or 16 pieces if that is more; an engine would hold a reference to each, and count them to its
- * connection's output. The receiver is a process that reads 256 KiB at a time. What counts is CPU
+ * Memory that is with the kernel must be left alone until the notice about it. So at most 4 MiB
+ * are, or 16 pieces if that is more; an engine would hold a reference to each, and count them to
+ * its connection's output. The receiver is a process that reads 256 KiB at a time. What counts is CPU
  * time, the sender's and both together, as on loopback the kernel may do the sender's work in the
  * receiver's name. For each way the share of the notices is told that say that the kernel has
  * copied after all. Lines for people; of the sizes 64 KiB and 1 MiB figures, too. */
