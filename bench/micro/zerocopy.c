@@ -10,9 +10,9 @@
  *
  * Memory that is with the kernel must be left alone until the notice about it. So at most 4 MiB
  * are, or 16 pieces if that is more; an engine would hold a reference to each, and count them to
- * its connection's output. The receiver is a process that reads 256 KiB at a time. What counts is CPU
- * time, the sender's and both together, as on loopback the kernel may do the sender's work in the
- * receiver's name. For each way the share of the notices is told that say that the kernel has
+ * its connection's output. The receiver is a process that reads 256 KiB at a time. What counts is
+ * CPU time, the sender's and both together, as on loopback the kernel may do the sender's work in
+ * the receiver's name. For each way the share of the notices is told that say that the kernel has
  * copied after all. Lines for people; of the sizes 64 KiB and 1 MiB figures, too. */
 #include "../servers/bench.h"
 #include "micro.h"
