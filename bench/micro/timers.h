@@ -15,10 +15,11 @@
  * and whose callback of a timer counts in timers_fired.
  *
  * Cancel and add: one of those armed, by chance, is cancelled and armed for another moment between
- * one and two minutes ahead. Moved: one of them, by chance, is armed again for a minute from now.
- * Both in batches of 4096 from a callback, where libraries know the time without asking; a batch is
- * timed with the turn around it, the median of the batches counts. Armed and fired: all are armed
- * for random moments, and when the last is due the loop is turned until all have fired. */
+ * one and two minutes ahead. Moved: all are armed for a minute ahead, and one of them, by chance,
+ * is armed again for a minute from now. Both in batches of 4096 from a callback, where libraries
+ * know the time without asking; a batch is timed with the turn around it, the median of the batches
+ * counts. Added and fired: all are armed for random moments, and when the last is due the loop is
+ * turned until all have fired. */
 #ifndef TIMERS_H
 #define TIMERS_H
 
@@ -60,6 +61,14 @@ static void timers_move_some(void)
 {
     for (int n = 0; n < TIMERS_BATCH; n++) {
         timers_move(micro_random() % timers_count, 60000);
+    }
+}
+
+/* As time-outs are that have been moved before. */
+static void timers_move_all(void)
+{
+    for (size_t i = 0; i < timers_count; i++) {
+        timers_move(i, 60000);
     }
 }
 
@@ -141,6 +150,7 @@ static void timers_run(void)
         timers_open(timers_count);
         timers_inside(timers_arm_all);
         timers_emit("cancelled and added", numbers[i], timers_batches(timers_cancel_and_add), 50);
+        timers_inside(timers_move_all);
         timers_emit("moved", numbers[i], timers_batches(timers_move_some), 50);
         timers_inside(timers_cancel_all);
         timers_fire(&armed_ns, &fired_ns);

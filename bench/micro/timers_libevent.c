@@ -105,6 +105,7 @@ static void run_common(void)
         timers_count = timers_counts[i];
         timers_open(timers_count);
         timers_inside(timers_arm_all);
+        timers_inside(timers_move_all);
         timers_emit("moved", timers_numbers[i], timers_batches(timers_move_some), 0);
         timers_close();
     }

@@ -44,13 +44,18 @@ void pl_timer_cancel(struct peal_loop *loop, struct peal_timer_node *node)
 
 void pl_timer_start(struct peal_loop *loop, struct peal_timer_node *node, uint64_t delay_ms)
 {
-    pl_timer_cancel(loop, node);
     uint64_t now_ms = (sys_monotonic_ns() + 999999u) / 1000000u;
-    if (atomic_load_explicit(&loop->life, memory_order_relaxed) ==
-        PL_LOOP_ALIVE) { /* an ending loop has no later */
-        loop->next_timer_ms = 0;
-        pl_wheel_add(&loop->wheel, node,
-                     delay_ms < PL_WHEEL_DUE_MAX ? now_ms + delay_ms : PL_WHEEL_DUE_MAX);
+    uint64_t due_ms = delay_ms < PL_WHEEL_DUE_MAX ? now_ms + delay_ms : PL_WHEEL_DUE_MAX;
+    bool alive = atomic_load_explicit(&loop->life, memory_order_relaxed) == PL_LOOP_ALIVE;
+    if (node->next) {
+        if (alive && pl_wheel_move_later(&loop->wheel, node, due_ms)) {
+            return;
+        }
+        pl_wheel_remove(&loop->wheel, node);
+    }
+    loop->next_timer_ms = 0;
+    if (alive) { /* an ending loop has no later */
+        pl_wheel_add(&loop->wheel, node, due_ms);
     }
 }
 

@@ -17,8 +17,8 @@ enum pl_timer_kind { PL_TIMER_USER, PL_TIMER_CONN };
 struct pl_wheel {
     uint64_t now_ms; /* all timers due up to here have been taken out */
     uint64_t count;  /* armed timers */
-    uint64_t occupied[PL_WHEEL_LEVELS][PL_WHEEL_SLOTS / 64];
-    struct peal_timer_node *slots[PL_WHEEL_LEVELS][PL_WHEEL_SLOTS];
+    uint64_t occupied[PL_WHEEL_LEVELS * PL_WHEEL_SLOTS / 64];
+    struct peal_timer_node *slots[PL_WHEEL_LEVELS * PL_WHEEL_SLOTS]; /* level by level */
     struct peal_timer_node
         *due; /* taken out by advance, not fired yet; cancel takes from here too */
 };
@@ -28,6 +28,10 @@ void pl_wheel_init(struct pl_wheel *wheel, uint64_t now_ms);
 /* Puts a timer that is not armed in, for due_ms (already past: at the next advance). */
 void pl_wheel_add(struct pl_wheel *wheel, struct peal_timer_node *timer, uint64_t due_ms);
 void pl_wheel_remove(struct pl_wheel *wheel, struct peal_timer_node *timer);
+
+/* Moves an armed timer to a moment not before its own without hanging it anew, where that can be:
+ * else false, and nothing has changed. pl_wheel_next_ms stays what it was. */
+bool pl_wheel_move_later(struct pl_wheel *wheel, struct peal_timer_node *timer, uint64_t due_ms);
 
 /* Moves time on to now_ms and what has come due to the due list, in the order of due_ms. */
 void pl_wheel_advance(struct pl_wheel *wheel, uint64_t now_ms);

@@ -339,6 +339,14 @@ NOINLINE static void measured_arm(void)
     }
 }
 
+/* As a time-out is, with all that is heard. */
+NOINLINE static void measured_move(void)
+{
+    for (unsigned i = 0; i < TIMERS; i++) {
+        peal_timer_start(&timers[i], 60000, 0);
+    }
+}
+
 static void timers_of_a_loop(void)
 {
     for (unsigned i = 0; i < TIMERS; i++) {
@@ -348,6 +356,13 @@ static void timers_of_a_loop(void)
     case_begin();
     measured_arm_and_cancel();
     tell("timer armed and cancelled", TIMERS);
+    measured_move();
+    case_begin();
+    measured_move();
+    tell("timer moved", TIMERS);
+    for (unsigned i = 0; i < TIMERS; i++) {
+        peal_timer_cancel(&timers[i]);
+    }
     case_begin();
     measured_arm();
     usleep(5000); /* all are due, and run in one turn */

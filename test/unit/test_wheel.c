@@ -57,6 +57,18 @@ static void forget(struct model *model, size_t i)
     model->count--;
 }
 
+/* As a timer is moved: noted where that can be, else hung anew. */
+static void move_later(struct model *model, size_t i, uint64_t due_ms)
+{
+    if (pl_wheel_move_later(&model->wheel, &model->timers[i], due_ms)) {
+        model->due_ms[i] = due_ms;
+        return;
+    }
+    pl_wheel_remove(&model->wheel, &model->timers[i]);
+    forget(model, i);
+    add(model, i, due_ms);
+}
+
 /* The earliest moment at which something is due, or UINT64_MAX. */
 static uint64_t earliest(const struct model *model)
 {
@@ -148,6 +160,8 @@ static void run_model(uint64_t seed, uint64_t now_ms)
             advance(model, some_step(model));
         } else if (!model->armed[i]) {
             add(model, i, model->now_ms + some_delay(model));
+        } else if (below(model, 2) == 0) {
+            move_later(model, i, model->due_ms[i] + some_delay(model));
         } else {
             pl_wheel_remove(&model->wheel, &model->timers[i]);
             forget(model, i);
@@ -258,6 +272,31 @@ static void what_is_due_is_told_at_once_and_can_be_cancelled(void **state)
     assert_int_equal(wheel.count, 0);
 }
 
+static void a_timer_that_is_moved_comes_at_the_last_of_its_moments(void **state)
+{
+    struct pl_wheel wheel;
+    struct peal_timer_node moved = {0}, near = {0}, still = {0};
+    (void)state;
+    pl_wheel_init(&wheel, 1000);
+    pl_wheel_add(&wheel, &moved, 1000 + 30000);
+    pl_wheel_add(&wheel, &still, 1000 + 30000 + 5000);
+    uint64_t next_ms = pl_wheel_next_ms(&wheel);
+    for (unsigned i = 1; i <= 10000; i++) {
+        assert_true(pl_wheel_move_later(&wheel, &moved, 1000 + 30000 + i));
+    }
+    assert_int_equal(pl_wheel_next_ms(&wheel), next_ms);
+    assert_false(pl_wheel_move_later(&wheel, &moved, 1000 + 30000)); /* that were earlier */
+    assert_int_equal(wheel.count, 2);
+    pl_wheel_advance(&wheel, 1000 + 40000 - 1);
+    assert_ptr_equal(pl_wheel_take_due(&wheel), &still);
+    assert_null(pl_wheel_take_due(&wheel));
+    pl_wheel_advance(&wheel, 1000 + 40000);
+    assert_ptr_equal(pl_wheel_take_due(&wheel), &moved);
+    pl_wheel_add(&wheel, &near, 41010);
+    assert_false(pl_wheel_move_later(&wheel, &near, 41020)); /* level 0 is exact */
+    pl_wheel_remove(&wheel, &near);
+}
+
 static void time_does_not_go_back(void **state)
 {
     struct pl_wheel wheel;
@@ -281,6 +320,7 @@ int main(void)
         cmocka_unit_test(far_deadlines_come_at_their_millisecond),
         cmocka_unit_test(a_jump_over_everything_gives_all_in_order),
         cmocka_unit_test(what_is_due_is_told_at_once_and_can_be_cancelled),
+        cmocka_unit_test(a_timer_that_is_moved_comes_at_the_last_of_its_moments),
         cmocka_unit_test(time_does_not_go_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
