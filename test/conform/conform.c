@@ -26,7 +26,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct script *const tables[] = {state_scripts, ending_scripts, setup_scripts};
+static const struct script *const tables[] = {state_scripts, ending_scripts, setup_scripts,
+                                              polling_scripts};
 static const char *const family_names[FAMILIES] = {"tcp4", "tcp6", "unix"};
 
 static char *run_family(const struct script *script, enum family family)

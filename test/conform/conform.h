@@ -21,7 +21,7 @@ struct script {
 };
 
 /* Each file of scripts ends with its table, closed by a script without a name. */
-extern const struct script state_scripts[], ending_scripts[], setup_scripts[];
+extern const struct script state_scripts[], ending_scripts[], setup_scripts[], polling_scripts[];
 
 struct name {
     struct sockaddr_storage address;
@@ -62,7 +62,7 @@ void set_linger_zero(int fd);
 #define PEEK(fd, size)            record_recv(#fd, fd, size, MSG_PEEK)
 #define SO_ERROR_OF(fd)           record_error(#fd, fd)
 #define OPTION(fd, level, option) record_option(#fd, fd, level, option, #option)
-#define SHUT(fd, how)             record_result("shutdown(" #fd ", " #how ")", sys_shutdown(fd, SHUT_##how))
+#define SHUT(fd, how)             CALL("shutdown(" #fd ", " #how ")", sys_shutdown(fd, SHUT_##how))
 #define FD_CLOSE(fd)              record_close(#fd, fd)
 #define UNSENT(fd)                record_count("unsent", #fd, fd, sys_bytes_unsent)
 #define UNREAD(fd)                record_count("unread", #fd, fd, sys_bytes_unread)
