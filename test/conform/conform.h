@@ -37,6 +37,7 @@ int open_listener(enum family family, int backlog, struct name *ret_name);
 void open_pair(enum family family, int *ret_connector, int *ret_accepted);
 struct name fresh_name(enum family family); /* to bind to: any port, or a path of its own */
 bool await(int fd, uint32_t events);        /* until all are there; bounded, and a failure noted */
+void await_sent(int fd);                    /* until nothing is unsent; bounded, as await */
 void fill(int fd);                          /* writes until the kernel takes no more */
 size_t drain(int fd);                       /* reads what is there */
 

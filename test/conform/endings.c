@@ -8,12 +8,15 @@
  * connected, `b` was accepted; b ends, a looks on, unless the name says otherwise. */
 #include "conform.h"
 
+#include <fcntl.h>
+
 static void look_on(int a)
 {
     RECV(a, 10);
     EVENTS(a, 0);
     RECV(a, 10);
     SEND(a, "x");
+    await(a, EPOLLHUP); /* if not for the end itself, then for the answer to what was sent */
     SO_ERROR_OF(a);
 }
 
@@ -177,6 +180,14 @@ static void reset_after_our_fin(enum family family)
     look_on(a);
 }
 
+/* How much is the buffer's size and so the kernel's choice. */
+static void note_left(int a)
+{
+    int bytes = 0;
+    sys_bytes_unsent(a, &bytes);
+    note("unsent bytes still count: %d", bytes > 0);
+}
+
 static void reset_with_full_buffer(enum family family)
 {
     int a, b;
@@ -185,10 +196,10 @@ static void reset_with_full_buffer(enum family family)
     set_linger_zero(b);
     FD_CLOSE(b);
     EVENTS(a, EPOLLHUP);
-    UNSENT(a);
+    note_left(a);
     SEND(a, "x");
     SEND(a, "x");
-    UNSENT(a);
+    note_left(a);
 }
 
 static void closed_unread(enum family family)
@@ -265,7 +276,110 @@ static void connect_undone(enum family family)
     RECV(a, 10);
 }
 
+static void reset_then_sendmsg(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    set_linger_zero(b);
+    FD_CLOSE(b);
+    EVENTS(a, EPOLLHUP);
+    char byte = 'x';
+    struct iovec piece = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    CALL("sendmsg(a)", sys_sendmsg(a, &message, MSG_NOSIGNAL));
+    CALL("sendmsg(a)", sys_sendmsg(a, &message, MSG_NOSIGNAL));
+}
+
+static void reset_then_sendfile(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    struct name name = fresh_name(UNIX);
+    const char *path = (const char *)&name.address + sizeof(sa_family_t);
+    int f = keep(sys_open(path, O_RDWR | O_CREAT | O_EXCL, 0600));
+    sys_write(f, "0123456789", 10);
+    set_linger_zero(b);
+    FD_CLOSE(b);
+    EVENTS(a, EPOLLHUP);
+    off_t offset = 2;
+    CALL("sendfile(a, f)", sys_sendfile(a, f, &offset, 4));
+    CALL("sendfile(a, f)", sys_sendfile(a, f, &offset, 4));
+    note("offset %ld", (long)offset);
+    SO_ERROR_OF(a);
+}
+
+/* A connection ends with the last fd that names it, however the others were closed. */
+static void dup_of_closed(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    int c = keep(sys_dup(b));
+    set_linger_zero(b);
+    FD_CLOSE(b);
+    EVENTS(a, 0);
+    SEND(c, "alive");
+    EVENTS(a, EPOLLIN);
+    RECV(a, 10);
+    SHUT(c, WR);
+    EVENTS(a, EPOLLRDHUP);
+    FD_CLOSE(c);
+    EVENTS(a, family == UNIX ? EPOLLRDHUP : EPOLLHUP);
+}
+
+/* Unix tells the sender that nobody reads; TCP has no word for it. */
+static void sent_to_shut_reader(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    SHUT(a, RD);
+    EVENTS(b, 0);
+    SEND(b, "late");
+    EVENTS(a, 0);
+    SHUT(a, WR);
+    EVENTS(b, EPOLLRDHUP);
+}
+
+/* A closer that has read all of it and whose peer has ended: no reset, for either. */
+static void closed_in_turn(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    SEND(a, "all");
+    SHUT(a, WR);
+    EVENTS(b, EPOLLIN | EPOLLRDHUP);
+    RECV(b, 10);
+    RECV(b, 10);
+    SEND(b, "answer");
+    FD_CLOSE(b);
+    EVENTS(a, EPOLLIN | EPOLLHUP);
+    RECV(a, 10);
+    RECV(a, 10);
+    SO_ERROR_OF(a);
+    SHUT(a, WR);
+    PEER_NAME(a, NULL);
+}
+
+static void partly_read_then_closed(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    SEND(a, "half");
+    await(b, EPOLLIN);
+    RECV(b, 2);
+    FD_CLOSE(b);
+    EVENTS(a, EPOLLHUP);
+    SO_ERROR_OF(a);
+    EVENTS(a, 0);
+    RECV(a, 10);
+}
+
 const struct script ending_scripts[] = {
+    {"reset_then_sendmsg", reset_then_sendmsg, ON_TCP},
+    {"reset_then_sendfile", reset_then_sendfile, ON_TCP},
+    {"dup_of_closed", dup_of_closed, ON_ALL},
+    {"sent_to_shut_reader", sent_to_shut_reader, ON_UNIX},
+    {"closed_in_turn", closed_in_turn, ON_ALL},
+    {"partly_read_then_closed", partly_read_then_closed, ON_ALL},
     {"closed", closed, ON_ALL},
     {"closed_after_data", closed_after_data, ON_ALL},
     {"sent_to_closed", sent_to_closed, ON_ALL},

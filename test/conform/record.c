@@ -252,6 +252,19 @@ bool await(int fd, uint32_t events)
     return false;
 }
 
+void await_sent(int fd)
+{
+    uint64_t until_ns = sys_monotonic_ns() + 10000000000u;
+    int bytes = 0;
+    for (int round = 0; round < ROUNDS_MAX && sys_monotonic_ns() < until_ns; round++) {
+        if (sys_bytes_unsent(fd, &bytes) < 0 || bytes == 0) {
+            return;
+        }
+        look(fd, EPOLLPRI, 1000000);
+    }
+    note("never: all sent");
+}
+
 void fill(int fd)
 {
     static const char block[65536];

@@ -56,6 +56,7 @@ static void established(enum family family)
     RECV(b, 10);
     EVENTS(b, 0);
     RECV(b, 10);
+    await_sent(a);
     UNSENT(a);
 }
 
