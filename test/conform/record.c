@@ -30,6 +30,14 @@ static int fds[FDS_MAX];
 static int fd_count;
 static char paths[PATHS_MAX][64];
 static int path_count;
+static int lowest_fd; /* free when the script began */
+
+static int find_lowest_fd(void)
+{
+    int fd = sys_eventfd();
+    sys_close(fd);
+    return fd;
+}
 
 void record_begin(void)
 {
@@ -39,6 +47,7 @@ void record_begin(void)
     }
     text_size = 0;
     fd_count = path_count = 0;
+    lowest_fd = find_lowest_fd();
 }
 
 char *record_end(void)
@@ -50,6 +59,9 @@ char *record_end(void)
     }
     for (int i = 0; i < path_count; i++) {
         sys_unlink(paths[i]);
+    }
+    if (find_lowest_fd() != lowest_fd) {
+        note("an fd was left open");
     }
     return text;
 }

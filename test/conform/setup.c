@@ -240,7 +240,91 @@ static void options(enum family family)
     OPTION(a, IPPROTO_IPV6, IPV6_V6ONLY);
 }
 
+static void linger_read_back(enum family family)
+{
+    int a = open_socket(family);
+    struct linger linger = {0};
+    socklen_t size = sizeof linger;
+    CALL("SO_LINGER", sys_getsockopt(a, SOL_SOCKET, SO_LINGER, &linger, &size));
+    note("  on %d, %d s", linger.l_onoff, linger.l_linger);
+    set_linger_zero(a);
+    CALL("SO_LINGER", sys_getsockopt(a, SOL_SOCKET, SO_LINGER, &linger, &size));
+    note("  on %d, %d s", linger.l_onoff, linger.l_linger);
+}
+
+/* What a listener was told, an accepted connection has too. */
+static void options_inherited(enum family family)
+{
+    struct name name;
+    int l = open_listener(family, 8, &name);
+    set_option(l, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(l, IPPROTO_TCP, TCP_NODELAY, 1);
+    int a = open_socket(family);
+    sys_connect(a, (const struct sockaddr *)&name.address, name.size);
+    await(l, EPOLLIN);
+    int b = keep(sys_accept(l, NULL, NULL));
+    OPTION(b, SOL_SOCKET, SO_KEEPALIVE);
+    OPTION(b, IPPROTO_TCP, TCP_NODELAY);
+    OPTION(b, SOL_SOCKET, SO_ACCEPTCONN);
+    OPTION(a, SOL_SOCKET, SO_KEEPALIVE);
+}
+
+/* The address that accept gives is the one that the connector has. */
+static void accepted_address(enum family family)
+{
+    struct name name;
+    int l = open_listener(family, 8, &name);
+    int a = open_socket(family);
+    sys_connect(a, (const struct sockaddr *)&name.address, name.size);
+    await(l, EPOLLIN);
+    struct name peer = {.size = sizeof peer.address};
+    int b = keep(sys_accept(l, (struct sockaddr *)&peer.address, &peer.size));
+    struct name own = {.size = sizeof own.address};
+    CALL("getsockname(a)", sys_getsockname(a, (struct sockaddr *)&own.address, &own.size));
+    note("the same: %d, without a name: %d",
+         peer.size == own.size && memcmp(&peer.address, &own.address, own.size) == 0,
+         peer.size == sizeof(sa_family_t));
+    EVENTS(b, 0);
+}
+
+/* Accepting goes in the order of connecting. */
+static void accepted_in_order(enum family family)
+{
+    struct name name;
+    int l = open_listener(family, 8, &name);
+    static const char *const words[] = {"first", "second", "third"};
+    for (int i = 0; i < 3; i++) {
+        int a = open_socket(family);
+        sys_connect(a, (const struct sockaddr *)&name.address, name.size);
+        await(a, EPOLLOUT);
+        SEND(a, words[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        await(l, EPOLLIN);
+        int b = keep(sys_accept(l, NULL, NULL));
+        await(b, EPOLLIN);
+        RECV(b, 10);
+    }
+    CALL("accept(l)", sys_accept(l, NULL, NULL));
+}
+
+static void connect_to_wrong_family(enum family family)
+{
+    struct name name;
+    open_listener(family, 8, &name);
+    int a = open_socket(family == UNIX ? TCP4 : UNIX);
+    CALL("connect(a)", sys_connect(a, (const struct sockaddr *)&name.address, name.size));
+    int b = open_socket(family);
+    CALL("connect(b), short", sys_connect(b, (const struct sockaddr *)&name.address, 1));
+    CALL("bind(b), short", sys_bind(b, (const struct sockaddr *)&name.address, 1));
+}
+
 const struct script setup_scripts[] = {
+    {"linger_read_back", linger_read_back, ON_ALL},
+    {"options_inherited", options_inherited, ON_TCP},
+    {"accepted_address", accepted_address, ON_ALL},
+    {"accepted_in_order", accepted_in_order, ON_ALL},
+    {"connect_to_wrong_family", connect_to_wrong_family, ON_ALL},
     {"refused", refused, ON_ALL},
     {"refused_then_again", refused_then_again, ON_ALL},
     {"connected", connected, ON_ALL},
