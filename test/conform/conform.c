@@ -30,11 +30,39 @@ static const struct script *const tables[] = {state_scripts, ending_scripts, set
                                               polling_scripts};
 static const char *const family_names[FAMILIES] = {"tcp4", "tcp6", "unix"};
 
+static bool has_tcp6;
+
 static char *run_family(const struct script *script, enum family family)
 {
     record_begin();
     script->run(family);
     return record_end();
+}
+
+static bool can_bind_tcp6(void)
+{
+    struct name name = fresh_name(TCP6);
+    int fd = sys_socket(AF_INET6, SOCK_STREAM, 0);
+    bool can = fd >= 0 && sys_bind(fd, (struct sockaddr *)&name.address, name.size) == 0;
+    if (fd >= 0) {
+        sys_close(fd);
+    }
+    return can;
+}
+
+/* Takes tcp6 out of an expectation, for a machine without it. */
+static void leave_out_tcp6(char *text)
+{
+    static const char alone[] = "== tcp6\n", word[] = " tcp6";
+    char *section = strstr(text, alone);
+    if (section) {
+        char *next = strstr(section + 1, "\n== ");
+        next = next ? next + 1 : section + strlen(section);
+        memmove(section, next, strlen(next) + 1);
+    }
+    for (char *at = strstr(text, word); at; at = strstr(at, word)) {
+        memmove(at, at + sizeof word - 1, strlen(at + sizeof word - 1) + 1);
+    }
 }
 
 /* The whole text of a script, to be freed: a heading for each group of families that agree. */
@@ -46,7 +74,7 @@ static char *run_script(const struct script *script)
     char *texts[FAMILIES] = {NULL};
     size_t size = 1;
     for (int family = 0; family < FAMILIES; family++) {
-        if (script->families & 1 << family) {
+        if (script->families & 1 << family && (family != TCP6 || has_tcp6)) {
             texts[family] = run_family(script, (enum family)family);
             size += strlen(texts[family]) + 32;
         }
@@ -138,6 +166,9 @@ static bool check_script(const struct script *script, const char *folder, bool u
         write_expected(path, seen);
     }
     char *expected = read_expected(path);
+    if (expected && !has_tcp6) {
+        leave_out_tcp6(expected);
+    }
     bool same = expected && *seen && strcmp(seen, expected) == 0;
     printf("%sok %d - %s\n", same ? "" : "not ", number, script->name);
     if (!same) {
@@ -169,6 +200,13 @@ int main(int argc, char **argv)
         return 2;
     }
 #endif
+    has_tcp6 = can_bind_tcp6();
+    if (!has_tcp6 && !list) {
+        printf("# tcp6 is skipped: ::1 cannot be bound to here\n");
+    }
+    if (!has_tcp6 && update) {
+        return 2;
+    }
     int number = 0;
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
         for (const struct script *script = tables[t]; script->name; script++) {
