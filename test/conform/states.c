@@ -263,7 +263,68 @@ static void file_to_full(enum family family)
     note("offset %ld", (long)offset);
 }
 
+/* A little room is not yet worth an event; an empty buffer is. */
+static void room_comes_back(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    fill(a);
+    EVENTS(a, 0);
+    char few[8];
+    CALL("recv(b, 8 bytes)", sys_recv(b, few, sizeof few, 0));
+    EVENTS(a, 0);
+    drain(b);
+    EVENTS(a, EPOLLOUT);
+}
+
+static void await_unread(int fd, int wanted)
+{
+    int bytes = 0;
+    for (int round = 0; round < 1000 && bytes < wanted; round++) {
+        await(fd, EPOLLIN);
+        sys_bytes_unread(fd, &bytes);
+    }
+}
+
+static void peek_and_unread(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    SEND(a, "one");
+    SEND(a, "two");
+    await_unread(b, 6);
+    UNREAD(b);
+    PEEK(b, 4);
+    PEEK(b, 10);
+    RECV(b, 4);
+    UNREAD(b);
+    PEEK(b, 10);
+    RECV(b, 10);
+    PEEK(b, 10);
+    SHUT(a, WR);
+    EVENTS(b, EPOLLRDHUP);
+    PEEK(b, 10);
+    RECV(b, 10);
+}
+
+static void both_ways(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    SEND(a, "ping");
+    SEND(b, "pong");
+    EVENTS(a, EPOLLIN);
+    EVENTS(b, EPOLLIN);
+    RECV(a, 10);
+    RECV(b, 10);
+    EVENTS(a, 0);
+    EVENTS(b, 0);
+}
+
 const struct script state_scripts[] = {
+    {"room_comes_back", room_comes_back, ON_ALL},
+    {"peek_and_unread", peek_and_unread, ON_ALL},
+    {"both_ways", both_ways, ON_ALL},
     {"fresh", fresh, ON_ALL},
     {"listening", listening, ON_ALL},
     {"established", established, ON_ALL},
