@@ -47,11 +47,12 @@ def check_inside(path, layer, includes):
                     "move the code up, or hand it a callback.")
 
 
-def check_listed(path, layer):
-    """A file that no meson.build lists is compiled by nobody."""
-    build = text_of(f"src/{layer}/meson.build")
+def check_listed(path):
+    """A file that its folder's meson.build does not list is compiled by nobody."""
+    folder = os.path.dirname(path)
+    build = text_of(f"{folder}/meson.build")
     if path.endswith(".c") and f"'{os.path.basename(path)}'" not in build and "'*.c'" not in build:
-        finding(path, 1, f"src/{layer}/meson.build does not list the file; add it.")
+        finding(path, 1, f"{folder}/meson.build does not list the file; add it.")
 
 
 def check_user(path, includes):
@@ -74,7 +75,7 @@ for name in files(".c", ".h", folders=("include", "src", "tools", "examples")):
     if parts[0] == "src":
         if parts[1] in LAYERS:
             check_inside(name, parts[1], found)
-            check_listed(name, parts[1])
+            check_listed(name)
         else:
             finding(name, 1, "the folder is in no layer; add it to LAYERS in scripts/check-layers.py.")
     elif parts[0] == "include" and parts[-1] != "peal.h":
