@@ -91,7 +91,7 @@ bool freed;
 #define REQUEST 2
 chan tasks = [6] of { byte };
 byte request_tasks; /* in the queue */
-bool queue_closed, quit, loop_ended;
+bool queue_closed, quit;
 bool go; /* on_open has been called: the holder has its reference, ids are known */
 
 /* The kernel's, and the peer's. */
@@ -258,24 +258,17 @@ inline arm_timer() /* pl_conn_arm_timer: whether next_look_ms has anything */
 
 inline reap_soon() { job = ON_REAP; job_is_reap = true }
 
-inline flush_later() /* conn_output.c */
+inline flush_soon() /* pl_conn_flush_soon, flush_later (conn_output.c) */
 {
     if
-    :: state != S_CLOSED && !failed ->
+    :: in_callback -> flush_due = true
+    :: !in_callback && state != S_CLOSED && !failed ->
         job_is_reap = false;
         if
         :: job == NOWHERE -> job = ON_FLUSH
         :: else
         fi
     :: else
-    fi
-}
-
-inline flush_soon() /* pl_conn_flush_soon */
-{
-    if
-    :: in_callback -> flush_due = true
-    :: else -> flush_later()
     fi
 }
 
@@ -287,313 +280,393 @@ inline update_recv() /* pl_conn_update_recv */
     fi
 }
 
+#ifdef BUG_TWO_ENDS
+#define may_break true
+#else
+#define may_break (state != S_CLOSED)
+#endif
+
 inline break_for(why) /* pl_conn_break */
 {
     if
-#ifdef BUG_TWO_ENDS
-    :: true ->
-#else
-    :: state != S_CLOSED ->
-#endif
-        atomic { remote_ended = true };
-        atomic {
-            if
-            :: !failed -> cause = why
-            :: else
-            fi;
-            move(E_BREAK);
-            reap_soon()
-        }
-#ifndef BUG_TWO_ENDS
-    :: else
-#endif
+    :: atomic { may_break ->
+        remote_ended = true; /* pl_conn_end_output */
+        if
+        :: why == CAUSE_PROGRAM -> program_ended = true
+        :: else
+        fi;
+        if
+        :: !failed -> cause = why
+        :: else
+        fi;
+        move(E_BREAK);
+        reap_soon() }
+    :: atomic { !may_break -> skip }
     fi
 }
 
-inline fail(has_rest) /* pl_conn_fail, always with a reset here */
+inline fail(has_rest) /* pl_conn_fail, always with a reset here; inside an atomic step */
 {
     if
     :: state != S_CLOSED && !failed ->
-        atomic { remote_ended = true };
-        atomic { cause = CAUSE_PEER_RESET; failed = true; rest = has_rest; reap_soon() }
+        remote_ended = true;
+        cause = CAUSE_PEER_RESET; failed = true; rest = has_rest; reap_soon()
     :: else
     fi
 }
 
-inline close_for(why) /* pl_conn_close_for */
+inline close_for(why) /* pl_conn_close_for; inside an atomic step */
 {
     if
     :: state == S_OPEN && !failed ->
-        atomic { remote_ended = true };
-        atomic { cause = why; move(E_CLOSE); update_recv(); flush_soon() }
+        remote_ended = true;
+        if
+        :: why == CAUSE_PROGRAM -> program_ended = true
+        :: else
+        fi;
+        cause = why; move(E_CLOSE); update_recv(); flush_soon()
     :: else
     fi
 }
 
-inline shutdown_here()
+inline shutdown_here() /* inside an atomic step */
 {
     if
     :: state == S_OPEN && !fin_wanted && !failed ->
-        atomic { remote_ended = true };
-        atomic { fin_wanted = true; flush_soon() }
+        remote_ended = true; program_ended = true;
+        fin_wanted = true; flush_soon()
     :: else
     fi
 }
 
 inline both_ended() { clean = true; move(E_BOTH_ENDED); reap_soon() }
 
-inline send_fin() /* sets fine */
-{
-    if
-    :: atomic { fin_sent -> fine = true }
-    :: atomic { !fin_sent && !reset_in -> /* shutdown(fd, SHUT_WR) */
-        assert(fd_open && remote_ended && taken == accepted); /* G5 */
-        fin_out = true; fin_sent = true; fine = true }
-    :: atomic { !fin_sent && reset_in -> fine = false } fail(true) /* ENOTCONN */
-    fi
-}
-
-inline output_empty() /* pl_conn_output_empty */
-{
-#ifdef BUG_FIN_EARLY
-    atomic { on_the_way = 0 };
-#else
-    atomic { on_the_way = remote_bytes };
-#endif
-    if
-    :: on_the_way == 0 && ((state == S_OPEN && fin_wanted && !fin_sent) || state == S_CLOSING) ->
-        send_fin();
-        atomic {
-            if
-            :: !fine
-            :: fine && peer_fin ->
-                if
-                :: state == S_OPEN -> move(E_FIN_SENT)
-                :: else
-                fi;
-                both_ended()
-            :: fine && !peer_fin && state == S_OPEN -> move(E_FIN_SENT); arm_timer()
-            :: fine && !peer_fin && state == S_CLOSING ->
-                move(E_FLUSHED);
-#ifndef BUG_NO_LINGER
-                arm_timer()
-#endif
-            fi;
-            fine = false
-        }
-    :: else
-    fi;
-    on_the_way = 0
-}
-
 #define can_write (state != S_CLOSED && !blocked && !failed)
-
-inline flush() /* pl_conn_flush, without on_drain */
-{
-    do
-    :: can_write && out > 0 ->
-        if
-        :: atomic { reset_in -> assert(fd_open) } fail(true); break
-        :: atomic { !reset_in && room -> assert(fd_open && !fin_out); taken = taken + out; out = 0 }
-        :: atomic { !reset_in && room -> /* a part of it */
-            assert(fd_open && !fin_out);
-            taken++; out--; room = false;
-            if
-            :: out > 0 -> blocked = true; watched = true; arm_timer()
-            :: else
-            fi }
-        :: atomic { !reset_in && !room -> blocked = true; watched = true; arm_timer() }
-        fi
-    :: else -> break
-    od;
-    if
-    :: can_write && out == 0 -> watched = false; output_empty()
-    :: else
-    fi
-}
-
-/* ---- the program's callbacks */
-
-inline local_send() /* peal_conn_send on the loop's thread: pl_conn_queue, or gathered */
-{
-    if
-    :: atomic { remote_ended -> skip } /* -EPIPE */
-    :: atomic { !remote_ended -> accepted++; out++; flush_soon() }
-    fi
-}
-
-/* pl_conn_enter, the callback, pl_conn_leave */
-inline callback()
-{
-    atomic { touch(); assert(!in_callback && closes == 0 && fd_open); in_callback = true };
-    if
-    :: actions > 0 -> actions--;
-        if
-        :: local_send()
-        :: program_ended = true; close_for(CAUSE_PROGRAM)
-        :: program_ended = true; break_for(CAUSE_PROGRAM)
-        :: program_ended = true; shutdown_here()
-        fi
-    :: true
-    fi;
-    in_callback = false;
-    if
-    :: flush_due -> flush_due = false; flush()
-    :: else
-    fi
-}
-
-/* ---- what the engine tells (conn_input.c, conn.c) */
-
-inline on_bytes()
-{
-    if
-    :: state == S_OPEN -> callback() /* deliver: on_data */
-    :: state == S_LINGERING ->
-        if
-        :: break_for(CAUSE_TIMEOUT) /* linger_bytes_max */
-        :: true
-        fi
-    :: else /* discarded */
-    fi
-}
-
-inline peer_ended() /* pl_conn_peer_ended */
-{
-    peer_fin = true;
-    if
-    :: state == S_OPEN ->
-        move(E_PEER_FIN);
-        if
-        :: has_eof ->
-            callback(); /* on_eof */
-            if
-            :: state == S_OPEN && fin_sent && !failed -> both_ended()
-            :: else -> arm_timer()
-            fi
-        :: !has_eof && fin_sent -> both_ended()
-        :: !has_eof && !fin_sent -> close_for(CAUSE_PEER_CLOSED)
-        fi
-    :: state == S_CLOSING -> move(E_PEER_FIN)
-    :: state == S_LINGERING -> both_ended()
-    :: state == S_CLOSED
-    fi
-}
-
 #define readable (attached && recv_on && (rx > 0 || reset_in || fin_in))
 #define faulty (attached && !recv_on && reset_in && !told)
 #define writable (attached && blocked && (room || reset_in))
+#define fin_due ((state == S_OPEN && fin_wanted && !fin_sent) || state == S_CLOSING)
 
-/* dispatch_stream (engine_epoll.c), pl_conn_on_recv, pl_conn_on_sent */
-inline one_event()
+/* Where a callback, or a flush, goes on when it is over. */
+#define TO_TURN 0
+#define TO_EVENTS 1
+#define TO_EOF 2
+#define TO_REST 3
+#define TO_REAP 4
+#define TO_LEFT 5
+
+/* The code's functions are the labels below. What is a call there is a jump here, with the place to
+ * go on at: Promela has no calls, and to write a callback out at each of its places would make the
+ * search's program as large as a book. */
+proctype loop()
 {
-    if
-    :: atomic { writable -> blocked = false } /* on_sent */
-        if
-        :: state != S_CLOSED -> flush()
-        :: else
-        fi
-    :: atomic { readable && rx > 0 -> assert(fd_open); rx-- }
-        if
-        :: state != S_CLOSED -> on_bytes()
-        :: else /* ended earlier in this batch */
-        fi
-    :: atomic { readable && rx == 0 && reset_in -> assert(fd_open); recv_on = false; told = true }
-        fail(false)
-    :: atomic { readable && rx == 0 && !reset_in && fin_in -> assert(fd_open); recv_on = false }
-        if
-        :: state != S_CLOSED && !failed -> peer_ended()
-        :: else
-        fi
-    :: atomic { faulty -> told = true } fail(true) /* fault_while_paused */
-    fi
-}
+    byte state = S_CONNECTING, ended_in, cause, job, out, taken, on_the_way, serving, batch;
+    byte actions = LOCAL, after_callback, after_flush;
+    bool attached, recv_on, paused, has_eof, in_callback, flush_due, peer_fin, fin_wanted, fin_sent;
+    bool blocked, watched, failed, rest, clean, timer_armed, told, job_is_reap, waits, ending;
 
-/* ---- tasks */
-
-inline arrive(dropped)
-{
-    touch();
-    if
-    :: dropped || state == S_CLOSED || failed /* its byte stays in the word: accepted, unsent */
-    :: else ->
-        out++; /* pl_conn_accept_remote */
-        flush_soon();
-        atomic { remote_bytes-- }
-    fi;
-    release()
-}
-
-inline serve(dropped)
-{
+    /* pl_conn_open. The program may pause reading, and may hear ends of stream; in on_open it gives
+     * the holder a reference, and the id to everybody. */
     atomic {
-        touch();
-        serving = requests;
-        unseen = unseen & ~requests;
-#ifndef BUG_SERVE_LATE
-        requests = 0
-#endif
+        attached = true; recv_on = true; in_table = true;
+        if :: has_eof = true :: true fi;
+        if :: paused = true; recv_on = false :: true fi;
+        move(E_OPENED);
+        references++; go = true;
+        after_callback = TO_TURN; goto call_back
     };
+
+turn: /* one begins when there is something to do; where nothing can move any more, all rests */
     if
-    :: !dropped -> /* pl_conn_serve_requests */
-        if
-        :: serving & REQUEST_ABORT -> break_for(CAUSE_PROGRAM)
-        :: else
-        fi;
-        if
-        :: serving & REQUEST_CLOSE -> close_for(CAUSE_PROGRAM)
-        :: else
-        fi;
-        if
-        :: serving & REQUEST_SHUTDOWN -> shutdown_here()
-        :: else
-        fi
-    :: else
+    :: atomic { !quit && (readable || faulty || writable || nempty(tasks) || timer_armed ||
+                          job != NOWHERE) -> goto events }
+    :: atomic { quit -> goto loop_end }
+    :: atomic { timeout ->
+        assert(state == S_CLOSED ||
+               (state == S_OPEN && !remote_ended && !peer_fin && (!reset_in || told)));
+        assert(state == S_CLOSED || (remote_bytes == 0 && out == 0));
+        assert(state != S_CLOSED || (closes == 1 && frees == 1));
+        assert(unseen == 0); /* every request came to the loop */
+        goto loop_end }
     fi;
-    serving = 0;
-#ifdef BUG_SERVE_LATE
-    atomic { requests = 0 };
-#endif
-    release()
-}
 
-/* run_batch (loop.c): those that were there when it began */
-inline run_tasks(dropped)
-{
-    atomic { batch = len(tasks) };
-    do
-    :: batch > 0 ->
-        batch--;
-        if
-        :: atomic { tasks?[SEND] -> tasks?SEND } arrive(dropped)
-        :: atomic { tasks?[REQUEST] -> tasks?REQUEST; request_tasks-- } serve(dropped)
-        fi
-    :: else -> break
-    od
-}
-
-/* on_timer (conn_limits.c): any of the limits that apply may have passed */
-inline on_timer()
-{
-    timer_armed = false;
+    /* dispatch_stream (engine_epoll.c), pl_conn_on_recv, pl_conn_on_sent */
+events:
     if
-    :: state == S_CLOSED || failed
-    :: else ->
+    :: atomic { writable -> /* on_sent */
+        blocked = false;
         if
-        :: watched || state == S_LINGERING || (state == S_OPEN && (peer_fin || fin_sent)) ->
-            break_for(CAUSE_TIMEOUT)
+        :: state != S_CLOSED -> after_flush = TO_EVENTS; goto flush
+        :: else -> goto events
+        fi }
+    :: atomic { readable && rx > 0 ->
+        assert(fd_open);
+        rx--;
+        if
+        :: state == S_OPEN -> after_callback = TO_EVENTS; goto call_back /* deliver: on_data */
+        :: state == S_LINGERING ->
+            if
+            :: break_for(CAUSE_TIMEOUT) /* linger_bytes_max */
+            :: true
+            fi
+        :: else /* discarded; or ended earlier in this batch */
+        fi;
+        goto events }
+    :: atomic { readable && rx == 0 && reset_in ->
+        assert(fd_open);
+        recv_on = false; told = true;
+        fail(false);
+        goto events }
+    :: atomic { readable && rx == 0 && !reset_in && fin_in -> /* pl_conn_peer_ended */
+        assert(fd_open);
+        recv_on = false;
+        if
+        :: state == S_CLOSED || failed
+        :: else ->
+            peer_fin = true;
+            if
+            :: state == S_OPEN ->
+                move(E_PEER_FIN);
+                if
+                :: has_eof -> after_callback = TO_EOF; goto call_back /* on_eof */
+                :: !has_eof && fin_sent -> both_ended()
+                :: !has_eof && !fin_sent -> close_for(CAUSE_PEER_CLOSED)
+                fi
+            :: state == S_CLOSING -> move(E_PEER_FIN)
+            :: state == S_LINGERING -> both_ended()
+            fi
+        fi;
+        goto events }
+    :: atomic { faulty -> told = true; fail(true); goto events } /* fault_while_paused */
+    :: atomic { job == LEAVING -> goto detached }
+    :: goto take_tasks
+    fi;
+detached: /* on_sent of what was queued, then on_detached (E5) */
+    atomic {
+        if
+        :: blocked && out > 0 -> out--; taken++
+        :: true
+        fi;
+        job = ON_REAP;
+        goto reap
+    };
+eof_heard: /* the rest of pl_conn_peer_ended */
+    atomic {
+        if
+        :: state == S_OPEN && fin_sent && !failed -> both_ended()
+        :: else -> arm_timer()
+        fi;
+        goto events
+    };
+
+    /* run_batch (loop.c): those that were there when it began. At the loop's end they are dropped. */
+take_tasks:
+    atomic { batch = len(tasks) };
+next_task:
+    if
+    :: atomic { batch > 0 && tasks?[SEND] -> /* arrive (conn_remote.c) */
+        tasks?SEND;
+        batch--;
+        touch();
+        if
+        :: ending || state == S_CLOSED || failed /* its byte stays in the word: accepted, unsent */
+        :: else -> out++; flush_soon(); remote_bytes-- /* pl_conn_accept_remote */
+        fi }
+    :: atomic { batch > 0 && tasks?[REQUEST] -> /* serve */
+        tasks?REQUEST;
+        request_tasks--;
+        batch--;
+        touch();
+        serving = requests; unseen = unseen & ~requests;
+#ifdef BUG_SERVE_LATE
+        };
+#else
+        requests = 0 };
+#endif
+        if
+        :: atomic { !ending && (serving & REQUEST_ABORT) -> skip } break_for(CAUSE_PROGRAM)
+        :: atomic { ending || !(serving & REQUEST_ABORT) -> skip }
+        fi;
+        atomic {
+            if
+            :: !ending && (serving & REQUEST_CLOSE) -> close_for(CAUSE_PROGRAM)
+            :: else
+            fi;
+            if
+            :: !ending && (serving & REQUEST_SHUTDOWN) -> shutdown_here()
+            :: else
+            fi;
+#ifdef BUG_SERVE_LATE
+            requests = 0;
+#endif
+            serving = 0
+        }
+    :: atomic { batch == 0 && ending -> goto ended }
+    :: atomic { batch == 0 && !ending -> goto time_out }
+    fi;
+    release();
+    goto next_task;
+
+time_out: /* on_timer (conn_limits.c): any of the limits that apply may have passed */
+    if
+    :: atomic { timer_armed ->
+        timer_armed = false;
+        if
+        :: !failed && (state == S_LINGERING || (state != S_CLOSED && watched) ||
+                       (state == S_OPEN && (peer_fin || fin_sent))) -> break_for(CAUSE_TIMEOUT)
+        :: else
+        fi }
+    :: true
+    fi;
+    atomic { /* the flush phase */
+        if
+        :: job == ON_FLUSH -> job = NOWHERE; after_flush = TO_REAP; goto flush
+        :: else -> goto reap
+        fi
+    };
+
+    /* ---- pl_conn_enter, a callback of the program, pl_conn_leave */
+call_back:
+    atomic { touch(); assert(!in_callback && closes == 0 && fd_open); in_callback = true };
+    if
+    :: atomic { actions > 0 -> actions-- }
+        if
+        :: atomic { remote_ended -> skip } /* peal_conn_send: -EPIPE */
+        :: atomic { !remote_ended -> accepted++; out++; flush_soon() }
+        :: atomic { true -> close_for(CAUSE_PROGRAM) }
+        :: atomic { true -> break_for(CAUSE_PROGRAM) }
+        :: atomic { true -> shutdown_here() }
+        fi
+    :: true
+    fi;
+    atomic {
+        in_callback = false;
+        if
+        :: flush_due -> flush_due = false; after_flush = TO_LEFT; goto flush
+        :: else -> goto left
+        fi
+    };
+left:
+    atomic {
+        if
+        :: after_callback == TO_TURN -> after_callback = 0; arm_timer(); goto turn
+        :: after_callback == TO_EVENTS -> after_callback = 0; goto events
+        :: after_callback == TO_EOF -> after_callback = 0; goto eof_heard
+        :: after_callback == TO_REST -> after_callback = 0; goto show_rest
+        fi
+    };
+
+    /* ---- pl_conn_flush (conn_output.c), without on_drain */
+flush:
+    if
+    :: atomic { can_write && out > 0 && reset_in -> assert(fd_open); fail(true); goto flushed }
+    :: atomic { can_write && out > 0 && !reset_in && room ->
+        assert(fd_open && !fin_out);
+        taken = taken + out; out = 0;
+        goto flush }
+    :: atomic { can_write && out > 0 && !reset_in && room -> /* a part of it */
+        assert(fd_open && !fin_out);
+        taken++; out--; room = false;
+        if
+        :: out > 0 -> blocked = true; watched = true; arm_timer()
         :: else
         fi;
-        arm_timer()
-    fi
-}
-
-/* ---- the second half of the end (conn.c) */
-
-inline finish()
-{
-    assert(fd_open && state == S_CLOSED && closes == 0);
+        goto flush }
+    :: atomic { can_write && out > 0 && !reset_in && !room ->
+        blocked = true; watched = true; arm_timer();
+        goto flush }
+    :: atomic { !can_write || (out == 0 && !fin_due) ->
+        if
+        :: can_write -> watched = false
+        :: else
+        fi;
+        goto flushed }
+    :: atomic { can_write && out == 0 && fin_due -> watched = false } /* pl_conn_output_empty */
+        if
+#ifndef BUG_FIN_EARLY
+        :: atomic { remote_bytes > 0 -> goto flushed } /* the FIN goes after them */
+        :: atomic { remote_bytes == 0 -> skip }
+#else
+        :: true
+#endif
+        fi;
+        atomic { /* send_fin: shutdown(fd, SHUT_WR) */
+            if
+            :: reset_in && !fin_sent -> fail(true) /* ENOTCONN */
+            :: !reset_in || fin_sent ->
+                assert(fd_open && remote_ended && taken == accepted); /* G5 */
+                fin_out = true; fin_sent = true;
+                if
+                :: state == S_OPEN -> move(E_FIN_SENT); arm_timer()
+                :: state == S_CLOSING && !peer_fin ->
+                    move(E_FLUSHED);
+#ifndef BUG_NO_LINGER
+                    arm_timer()
+#endif
+                :: else
+                fi;
+                if
+                :: peer_fin -> both_ended()
+                :: else
+                fi
+            fi
+        }
+    fi;
+flushed:
     atomic {
+        if
+        :: after_flush == TO_EVENTS -> after_flush = 0; goto events
+        :: after_flush == TO_REAP -> after_flush = 0; goto reap
+        :: after_flush == TO_LEFT -> after_flush = 0; goto left
+        fi
+    };
+
+    /* ---- the second half of the end: reap (conn.c), and at the loop's end reap_all */
+reap:
+    atomic {
+        if
+        :: job == ON_REAP ->
+            assert(job_is_reap);
+            job = NOWHERE;
+            if
+            :: state != S_CLOSED && rest -> rest = false; goto show_rest
+            :: state != S_CLOSED && !rest -> move(E_BREAK); goto detach
+            :: state == S_CLOSED -> goto detach
+            fi
+        :: job != ON_REAP && !ending -> goto turn
+        :: job == LEAVING && ending -> goto detached
+        :: job != ON_REAP && job != LEAVING && ending -> goto close_queue
+        fi
+    };
+show_rest:
+    atomic {
+        if
+#ifndef BUG_NO_REST
+        :: state == S_OPEN && !peer_fin && rx > 0 -> rx--; after_callback = TO_REST; goto call_back
+#endif
+        :: else
+        fi;
+        if
+        :: state != S_CLOSED -> move(E_BREAK)
+        :: else
+        fi;
+        job = NOWHERE /* pl_job_cancel: the program may have ended it once more meanwhile */
+    };
+detach:
+    atomic {
+        if
+        :: attached ->
+            attached = false;
+            if
+            :: job = LEAVING; goto reap /* something is in flight: pl_loop_reap_when_detached */
+            :: true
+            fi
+        :: else
+        fi
+    };
+    /* finish */
+    atomic {
+        assert(fd_open && state == S_CLOSED && closes == 0);
         on_the_way = remote_bytes; /* fill_record */
         assert(remote_ended);
         assert(accepted == taken + out + on_the_way); /* 0007; after this nothing is accepted */
@@ -602,151 +675,39 @@ inline finish()
                rx == 0); /* G6 */
         out = 0; on_the_way = 0
     };
-    atomic { assert(in_table); in_table = false }; /* delist, pl_handle_release */
-    timer_armed = false;
-    atomic { touch(); closes++ }; /* on_close; what it calls says -EPIPE or does nothing */
-    atomic { fd_open = false }; /* and not used again: see the asserts above */
+    atomic { assert(in_table); in_table = false; timer_armed = false }; /* pl_handle_release */
+    atomic { touch(); closes++; fd_open = false }; /* on_close, whose calls change nothing; close(2) */
     /* pl_conn_closed_refs */
 #ifdef BUG_HELD_LATE
     atomic { waits = references > 1 };
     release();
-    if
-    :: waits -> atomic { held = true; held_list = true }
-    :: else
-    fi
+    atomic {
+        if
+        :: waits -> held = true; held_list = true
+        :: else
+        fi
+    };
 #else
     if
     :: atomic { references > 1 -> touch() } atomic { held = true; held_list = true }
     :: atomic { references == 1 -> touch() }
     fi;
-    release()
+    release();
 #endif
-}
+    goto reap;
 
-inline show_rest()
-{
-    rest = false;
-#ifndef BUG_NO_REST
-    do
-    :: atomic { state == S_OPEN && !peer_fin && rx > 0 -> rx-- } on_bytes()
-    :: atomic { !(state == S_OPEN && !peer_fin && rx > 0) -> break }
-    od
-#endif
-}
-
-inline reap()
-{
-    job = NOWHERE;
+    /* ---- end (loop.c): tell_residents breaks what is left (shard.c); reap; the queue */
+loop_end:
+    ending = true;
     if
-    :: state != S_CLOSED ->
-        if
-        :: rest -> show_rest()
-        :: else
-        fi;
-        if
-        :: state != S_CLOSED -> move(E_BREAK)
-        :: else
-        fi;
-        job = NOWHERE /* pl_job_cancel */
-    :: else
+    :: atomic { closes == 0 -> skip } break_for(CAUSE_LOOP_ENDED)
+    :: atomic { closes > 0 -> skip }
     fi;
-    if
-    :: attached -> attached = false; /* detach */
-        if
-        :: job = LEAVING /* something is in flight: pl_loop_reap_when_detached */
-        :: finish()
-        fi
-    :: else -> finish()
-    fi
-}
-
-/* on_sent of what was queued, then on_detached (E5) */
-inline detached()
-{
-    if
-    :: blocked && out > 0 -> out--; taken++
-    :: true
-    fi;
-    job = ON_REAP
-}
-
-inline run_reap()
-{
-    do
-    :: job == ON_REAP ->
-        if
-        :: job_is_reap -> reap()
-        :: else -> job = NOWHERE; flush() /* flush_job in the list of reap: the end is lost */
-        fi
-    :: else -> break
-    od
-}
-
-proctype loop()
-{
-    byte state = S_CONNECTING, ended_in, cause, job, out, taken, on_the_way, serving, batch;
-    byte actions = LOCAL;
-    bool attached, recv_on, paused, has_eof, in_callback, flush_due, peer_fin, fin_wanted, fin_sent;
-    bool blocked, watched, failed, rest, clean, timer_armed, told, fine, job_is_reap, waits;
-
-    /* pl_conn_open. The program may pause reading, and may hear ends of stream. */
-    atomic {
-        attached = true; recv_on = true; in_table = true;
-        if :: has_eof = true :: true fi;
-        move(E_OPENED)
-    };
-    /* on_open: gives the holder a reference, and the id to everybody */
-    atomic { references++; go = true };
-    if
-    :: paused = true; recv_on = false
-    :: true
-    fi;
-    callback();
-    arm_timer();
-
-    /* Turns. One begins when there is something to do; where nothing can move any more, all rests. */
-    do
-    :: atomic { !quit && (readable || faulty || writable || nempty(tasks) || timer_armed ||
-                          job != NOWHERE) -> skip }
-        do
-        :: readable || faulty || writable -> one_event()
-        :: atomic { job == LEAVING -> detached() }
-        :: break
-        od;
-        run_tasks(false);
-        if
-        :: timer_armed -> on_timer()
-        :: true
-        fi;
-        if
-        :: job == ON_FLUSH -> job = NOWHERE; flush()
-        :: else
-        fi;
-        run_reap()
-    :: atomic { quit -> break }
-    :: atomic { timeout -> /* all rests */
-        assert(state == S_CLOSED ||
-               (state == S_OPEN && !remote_ended && !peer_fin && (!reset_in || told)));
-        assert(state == S_CLOSED || (remote_bytes == 0 && out == 0));
-        assert(state != S_CLOSED || (closes == 1 && frees == 1));
-        assert(unseen == 0); /* every request came to the loop */
-        break }
-    od;
-
-    /* end (loop.c): tell_residents breaks what is left (shard.c), then reap_all */
-    if
-    :: closes == 0 -> break_for(CAUSE_LOOP_ENDED)
-    :: else
-    fi;
-    run_reap();
-    if
-    :: job == LEAVING -> detached(); run_reap()
-    :: else
-    fi;
-    queue_closed = true; /* pl_task_close */
-    run_tasks(true);
-    assert(empty(tasks) && job == NOWHERE);
-    loop_ended = true
+    goto reap;
+close_queue:
+    atomic { queue_closed = true; goto take_tasks }; /* pl_task_close */
+ended:
+    assert(empty(tasks) && job == NOWHERE)
 }
 
 init
