@@ -31,7 +31,8 @@ struct pl_shard {
     struct peal_timer deadline;
     struct pl_task control_task;
     struct peal_drain_report report; /* this shard's part */
-    bool stopping, loop_gone;
+    bool loop_gone;
+    _Atomic bool stopping; /* written by the loop's thread; read by a sender that finds it ended */
     bool
         held; /* its listeners are held back, as the server's accept_held was when last looked at */
     struct pl_task settle_task;

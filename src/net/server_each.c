@@ -48,9 +48,12 @@ static void visit_part_done(struct visit *visit)
         return;
     }
     visit->done_task.fn = visit_end;
-    if (!visit->done || !pl_loop_post_task(visit->server->home, &visit->done_task)) {
+    /* The task may run, and let the server and its home go, before the post has returned. */
+    struct peal_loop *home = peal_loop_ref(visit->server->home);
+    if (!visit->done || !pl_loop_post_task(home, &visit->done_task)) {
         visit_end(&visit->done_task, true);
     }
+    peal_loop_unref(home);
 }
 
 static void visit_conn(struct visit *visit, struct peal_conn *conn)

@@ -52,9 +52,13 @@ void pl_server_shard_finished(struct peal_server *server)
     uint8_t running = PL_SERVER_RUNNING; /* all its loops ended without a stop: that is one */
     atomic_compare_exchange_strong(&server->state, &running, PL_SERVER_STOPPING);
     server->stopped_task.fn = stopped;
-    if (!pl_loop_post_task(server->home, &server->stopped_task)) {
+    /* Once the task is pushed, home may run it, let the server go, and end: the waking needs a
+     * reference of its own. */
+    struct peal_loop *home = peal_loop_ref(server->home);
+    if (!pl_loop_post_task(home, &server->stopped_task)) {
         stopped(&server->stopped_task, true);
     }
+    peal_loop_unref(home);
 }
 
 static void control(struct pl_task *task, bool dropped)

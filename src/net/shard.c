@@ -14,8 +14,9 @@
  * outlives it. The list of them (pl_conn_first) is without one whose on_close is running.
  *  2. incoming is raised before a socket is posted here and lowered when it has arrived, was
  * dropped, or could not be posted; whoever lowers it looks whether the shard has finished by that.
- * A sender that finds the loop's queue closed does so on its own thread: the loop's thread, which
- * wrote the shard before it closed the queue, does not touch it any more.
+ * A sender that finds the loop's queue closed does so on its own thread. What it reads was written
+ * before the queue was closed, but for stopping, which a dropped settle task sets after that: it is
+ * atomic, so that of the sender and the loop one sees what the other did.
  *  3. Once stopping, nothing is opened here: sockets that still arrive are closed and counted as
  * lost. */
 #include "net/server.h"
