@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The long tests: scripts/test-long.sh [asan|tsan|clang|valgrind]... (without an argument, all).
+# The long tests: scripts/test-long.sh [asan|tsan|clang|valgrind|models]... (without an argument, all).
 #
 #   asan      gcc's address, undefined-behaviour and leak sanitizers
 #   tsan      gcc's thread sanitizer
 #   clang     built with clang, warnings as errors
 #   valgrind  memcheck on the tests of unit, net and hazards; an fd left open is a failure too
+#   models    every search of models/ by Spin, also the larger ones (skipped where Spin is not there)
 #
 # Each runs every test (valgrind: those it can run in time) and, where it makes sense, the demo.
 set -u
 cd "$(dirname "$0")/.."
 if (($# == 0)); then
-    set -- asan tsan clang valgrind
+    set -- asan tsan clang valgrind models
 fi
 runs=()
 
@@ -112,8 +113,15 @@ for which in "$@"; do
             runs+=("case:valgrind-fds=$([[ -z $left ]] && echo 0 || echo 1)")
         fi
         ;;
+    models)
+        scripts/check-models.py --long
+        status=$?
+        if ((status != 77)); then
+            runs+=("case:models=$status")
+        fi
+        ;;
     *)
-        echo "test-long: '$which' is none of asan, tsan, clang, valgrind." >&2
+        echo "test-long: '$which' is none of asan, tsan, clang, valgrind, models." >&2
         exit 2
         ;;
     esac
