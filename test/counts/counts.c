@@ -29,6 +29,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NOINLINE __attribute__((noinline, noclone))
@@ -347,6 +348,20 @@ NOINLINE static void measured_move(void)
     }
 }
 
+/* The wheel hangs a timer lower at every multiple of 256 ms, which is exact but depends on the time
+ * of day: what is measured next begins well before one. */
+static void turn_at_the_start_of_a_slot(void)
+{
+    struct timespec now;
+    unsigned ms;
+    do {
+        usleep(1000);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        ms = (unsigned)((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000);
+    } while ((ms & 255) > 64);
+    peal_loop_turn(loop, 0);
+}
+
 static void timers_of_a_loop(void)
 {
     for (unsigned i = 0; i < TIMERS; i++) {
@@ -363,6 +378,7 @@ static void timers_of_a_loop(void)
     for (unsigned i = 0; i < TIMERS; i++) {
         peal_timer_cancel(&timers[i]);
     }
+    turn_at_the_start_of_a_slot();
     case_begin();
     measured_arm();
     usleep(5000); /* all are due, and run in one turn */
