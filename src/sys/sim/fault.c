@@ -13,13 +13,17 @@
  * on the real system. */
 #include "sys/sim/sim.h"
 
+enum where { CALL, WORLD };
 static const struct {
     const char *name, *words;
+    enum where where;
 } kinds[PL_SIM_FAULTS] = {
-#define PL_SIM_FAULT(name, words) {#name, words},
+#define PL_SIM_FAULT(name, where, words) {#name, words, where},
 #include "sys/sim/faults.def"
 #undef PL_SIM_FAULT
 };
+
+_Thread_local bool pl_sim_is_exempt;
 
 const char *pl_sim_fault_words(enum pl_sim_fault kind)
 {
@@ -33,7 +37,10 @@ const char *pl_sim_fault_name(enum pl_sim_fault kind)
 
 bool pl_sim_strikes(enum pl_sim_fault kind)
 {
-    if (pl_sim.is_calm || !pl_choice_chance(&pl_sim.choice, pl_sim.shares[kind])) {
+    if (pl_sim.is_calm || (pl_sim_is_exempt && kinds[kind].where == CALL)) {
+        return false;
+    }
+    if (!pl_choice_chance(&pl_sim.choice, pl_sim.shares[kind])) {
         return false;
     }
     pl_sim.injected[kind]++;

@@ -137,6 +137,7 @@ void pl_sim_unwatch(struct pl_sim_watcher *watcher)
 
 void pl_sim_changed(struct pl_sim_file *file)
 {
+    pl_sim_progress();
     for (struct pl_sim_watcher *watcher = file->watchers, *next; watcher; watcher = next) {
         next = watcher->next;
         watcher->changed(watcher);

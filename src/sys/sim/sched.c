@@ -57,7 +57,7 @@ struct pl_sim_thread {
     struct pl_sim_thread *next_idle;
 };
 
-enum { STEPS_USUAL = 20000000, STALL_MAX_MS = 400 };
+enum { STEPS_USUAL = 20000000, STALL_MAX_MS = 400, IDLE_STEPS_MAX = 20000 };
 
 static struct pl_sim_thread first_thread;
 static struct pl_sim_thread *idle_threads;
@@ -183,6 +183,7 @@ static struct pl_sim_thread *next_thread(void)
             pl_sim_fail("every thread waits for ever: %s", names);
         }
         pl_sim.now_ns = nearest > pl_sim.now_ns ? nearest : pl_sim.now_ns;
+        pl_sim_progress();
     }
 }
 
@@ -196,8 +197,16 @@ static void switch_to(struct pl_sim_thread *to)
     }
 }
 
+void pl_sim_progress(void)
+{
+    pl_sim.idle_steps = 0;
+}
+
 static void count_step(void)
 {
+    if (++pl_sim.idle_steps > IDLE_STEPS_MAX && pl_sim.is_strict) {
+        pl_sim_fail("%u calls have moved nothing: something spins", IDLE_STEPS_MAX);
+    }
     uint64_t most = pl_sim.steps_max ? pl_sim.steps_max : STEPS_USUAL;
     if (++pl_sim.steps > most) {
         pl_sim_fail("no end after %llu steps: something goes round in circles",

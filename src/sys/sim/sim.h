@@ -20,7 +20,7 @@ enum { PL_SIM_FDS_MAX = 4096, PL_SIM_THREADS_MAX = 64, PL_SIM_ENGINE_NAME_MAX = 
 
 /* ---- faults: each kind is listed, with its words, in faults.def */
 enum pl_sim_fault {
-#define PL_SIM_FAULT(name, words) PL_SIM_##name,
+#define PL_SIM_FAULT(name, where, words) PL_SIM_##name,
 #include "sys/sim/faults.def"
 #undef PL_SIM_FAULT
     PL_SIM_FAULTS
@@ -43,6 +43,7 @@ struct pl_sim {
     struct pl_choice choice;
     bool is_traced; /* each call is told on stderr */
     uint64_t steps, steps_max;
+    uint64_t idle_steps; /* since something was moved: many are a spin */
     uint64_t random_state;
     void (*on_fail)(const char *text); /* does not return; NULL: stderr and abort */
 
@@ -117,6 +118,8 @@ void pl_sim_trace(const char *format, ...) __attribute__((format(printf, 1, 2)))
 bool pl_sim_strikes(enum pl_sim_fault kind);
 /* What the hook of sys_set_fault_hook wants a call of this name to fail with, or 0. */
 int pl_sim_hook(char kind, const char *name);
+/* Calls of this thread that are not of the program under test: only the world's faults strike. */
+extern _Thread_local bool pl_sim_is_exempt;
 const char *pl_sim_fault_words(enum pl_sim_fault kind);
 const char *pl_sim_fault_name(enum pl_sim_fault kind);
 
@@ -125,6 +128,8 @@ const char *pl_sim_fault_name(enum pl_sim_fault kind);
 /* A place at which another thread may go on. Every call of the seam that can be seen by another
  * thread has one. */
 void pl_sim_point(void);
+/* Something was moved: bytes, a connection, the clock. Steps without end and without this fail. */
+void pl_sim_progress(void);
 /* Waits until somebody wakes the object, or the moment has come: false. */
 bool pl_sim_wait(const void *object, uint64_t until_ns);
 void pl_sim_wake(const void *object);     /* all that wait for it */
