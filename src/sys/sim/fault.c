@@ -95,6 +95,7 @@ void pl_sim_draw_swarm(void)
     pl_sim.buffer_min = buffer[0];
     pl_sim.buffer_max = buffer[1];
     pl_sim.now_ns += pl_choice_below(&pl_sim.choice, 1u << 24) * 1000000u;
+    pl_sim.began_ns = pl_sim.now_ns;
     draw_faults();
     pl_choice_end(&pl_sim.choice);
 }

@@ -40,6 +40,9 @@ struct pl_sim_file *pl_sim_file_of(int fd)
 
 static unsigned fds_max(void)
 {
+    if (pl_sim_is_exempt) {
+        return PL_SIM_FDS_MAX - 1; /* the limit is the program's */
+    }
     return pl_sim.fds_max ? pl_sim.fds_max : FDS_USUAL;
 }
 

@@ -58,6 +58,8 @@ struct pl_sim_thread {
 };
 
 enum { STEPS_USUAL = 20000000, STALL_MAX_MS = 400, IDLE_STEPS_MAX = 20000 };
+#define LAST_WORDS_NS      60000000000u
+#define LAST_WORDS_STEP_NS 10000000u
 
 static struct pl_sim_thread first_thread;
 static struct pl_sim_thread *idle_threads;
@@ -451,8 +453,15 @@ void pl_sim_threads_begin(void)
     add_thread(self, "first");
 }
 
+/* Threads that nobody joins may be at their last words still, as those of the resolver: they have
+ * time to end. */
 void pl_sim_threads_end(void)
 {
+    static const char nothing;
+    uint64_t until_ns = pl_sim_after(LAST_WORDS_NS);
+    while (pl_sim.threads_count > 1 && pl_sim.now_ns < until_ns) {
+        pl_sim_wait(&nothing, pl_sim_after(LAST_WORDS_STEP_NS));
+    }
     if (pl_sim.threads_count > 1) {
         struct pl_sim_thread *left = pl_sim.threads[pl_sim.threads[0] == self ? 1 : 0];
         pl_sim_fail("the program has ended, and its thread %s (%llu) has not%s", left->name,

@@ -48,7 +48,7 @@ struct pl_sim {
     void (*on_fail)(const char *text); /* does not return; NULL: stderr and abort */
 
     /* time */
-    uint64_t now_ns;
+    uint64_t now_ns, began_ns;
 
     /* faults */
     uint32_t shares[PL_SIM_FAULTS]; /* of 65536 */

@@ -35,7 +35,7 @@ enum { TEXT_MAX = 1024 };
 #define START_NS    1000000000000u
 #define REALTIME_NS 1750000000000000000u
 
-struct pl_sim pl_sim = {.now_ns = START_NS};
+struct pl_sim pl_sim = {.now_ns = START_NS, .began_ns = START_NS};
 
 void pl_sim_begin(void)
 {
@@ -46,7 +46,7 @@ void pl_sim_begin(void)
     pl_sim.choice = choice;
     pl_sim.is_traced = is_traced;
     pl_sim.on_fail = on_fail;
-    pl_sim.now_ns = START_NS;
+    pl_sim.now_ns = pl_sim.began_ns = START_NS;
     pl_sim.is_strict = true;
     sigemptyset(&pl_sim.signals);
     pl_sim_threads_begin();
@@ -84,7 +84,7 @@ void pl_sim_trace(const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    uint64_t us = (pl_sim.now_ns - START_NS) / 1000;
+    uint64_t us = (pl_sim.now_ns - pl_sim.began_ns) / 1000;
     fprintf(stderr, "%7llu %10llu.%03llu ms  %-10s %s\n", (unsigned long long)pl_sim.steps,
             (unsigned long long)(us / 1000), (unsigned long long)(us % 1000), pl_sim_thread_name(),
             text);

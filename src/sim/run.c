@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One run, in a process of its own.
+ *
+ * Model. The parent forks; the child sets up the world, draws the swarm, calls the scenario, checks
+ * that nothing is left, and writes what came of it into memory that both share: the outcome, and
+ * the choice stream with its spans. A failure (a check, the simulated system's own, a crash) writes
+ * the same from wherever it happens, and leaves at once: threads are in the midst of something, and
+ * so are locks. So runs know nothing of each other, statics of the program are as at its start, and
+ * the same seed gives the same run.
+ *
+ * A child that does not end within RUN_STUCK_S of real time goes round in circles without a call,
+ * and an alarm ends it as a crash would.
+ *
+ * Torture: the hook of the seam makes the n-th call that can fail do so, and, if asked, all that
+ * come after it, until the scenario says that it is calm. */
+#include "sim/run.h"
+
+#include <peal/loop.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct run_report *report; /* of this process, if it is a run */
+static uint64_t calls_seen;
+static struct run_input now_running;
+static void *shared;
+
+static void *share(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        fprintf(stderr, "There is no memory (%zu bytes) for the report of a run.\n", size);
+        exit(2);
+    }
+    return memory;
+}
+
+void *run_shared(void)
+{
+    if (!shared) {
+        shared = share(RUN_SHARED_MAX);
+    }
+    return shared;
+}
+
+void run_init(struct run *run)
+{
+    *run = (struct run){.report = share(sizeof(struct run_report))};
+    run_shared();
+}
+
+void run_deinit(struct run *run)
+{
+    if (run->pid) {
+        kill(run->pid, SIGKILL);
+        waitpid(run->pid, NULL, 0);
+    }
+    munmap(run->report, sizeof *run->report);
+}
+
+/* ---- the child */
+
+static void hand_in(enum run_outcome outcome, const char *why)
+{
+    const struct pl_choice *choice = &pl_sim.choice;
+    report->steps = pl_sim.steps;
+    report->virtual_ns = pl_sim.now_ns - pl_sim.began_ns;
+    memcpy(report->injected, pl_sim.injected, sizeof report->injected);
+    snprintf(report->why, sizeof report->why, "%s", why);
+    report->stream_size = choice->size < RUN_STREAM_MAX ? choice->size : RUN_STREAM_MAX;
+    memcpy(report->stream, choice->bytes, report->stream_size);
+    for (size_t i = 0; i < choice->spans_count && i < RUN_SPANS_MAX; i++) {
+        const struct pl_choice_span *span = &choice->spans[i];
+        size_t end = i < choice->open && span->end == span->begin ? choice->size : span->end;
+        report->spans[report->spans_count++] =
+            (struct run_span){(uint32_t)span->begin, (uint32_t)end, span->depth};
+    }
+    report->outcome = outcome;
+}
+
+static void print_line(const char *text, void *user)
+{
+    (void)user;
+    fprintf(stderr, "    %s\n", text);
+}
+
+static void fail(const char *text)
+{
+    if (report->outcome == RUN_UNFINISHED) {
+        hand_in(RUN_FAILED, text);
+        if (pl_sim.is_traced) {
+            pl_sim_trace("FAILED: %s", text);
+            struct peal_loop *loop = peal_loop_current();
+            if (loop) {
+                fprintf(stderr, "flight recorder of %s:\n", peal_loop_name(loop));
+                peal_loop_print_recorder(loop, print_line, NULL);
+            }
+        }
+    }
+    _exit(1);
+}
+
+static void crash(int number)
+{
+    char text[96];
+    if (number == SIGALRM) {
+        snprintf(text, sizeof text, "no end within %d s: the program goes round in circles",
+                 RUN_STUCK_S);
+        fail(text);
+    }
+    snprintf(text, sizeof text, "the program crashed: %s", strsignal(number));
+    fail(text);
+}
+
+static void catch_crashes(void)
+{
+    static char stack[1 << 16];
+    const stack_t own = {.ss_sp = stack, .ss_size = sizeof stack};
+    struct sigaction action = {.sa_handler = crash, .sa_flags = SA_ONSTACK | SA_NODEFER};
+    static const int numbers[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM};
+    sigaltstack(&own, NULL);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        sigaction(numbers[i], &action, NULL);
+    }
+    alarm(RUN_STUCK_S);
+}
+
+/* What a call fails with that is made to fail: something that it may fail with. */
+static int errno_of(const char *name)
+{
+    static const struct {
+        const char *name;
+        int error;
+    } known[] = {
+        {"recv", ECONNRESET},   {"send", ECONNRESET},      {"sendmsg", ECONNRESET},
+        {"accept4", EMFILE},    {"socket", EMFILE},        {"dup", EMFILE},
+        {"eventfd", EMFILE},    {"epoll_create1", EMFILE}, {"sendfile", EIO},
+        {"shutdown", ENOTCONN}, {"io_uring_setup", EPERM}, {"pthread_create", EAGAIN},
+        {"bind", EADDRINUSE},   {"listen", EADDRINUSE},    {"connect", EADDRNOTAVAIL},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(known[i].name, name) == 0) {
+            return known[i].error;
+        }
+    }
+    return ENOMEM;
+}
+
+/* Waiting that fails for ever is no life: it is only interrupted, once. */
+static bool is_wait(const char *name)
+{
+    return strcmp(name, "epoll_pwait2") == 0 || strcmp(name, "io_uring_enter") == 0;
+}
+
+static int torture(char kind, const char *name, void *user)
+{
+    (void)user;
+    if (pl_sim.is_calm || pl_sim_is_exempt || kind != now_running.fail_kind ||
+        strcmp(name, "write") == 0) { /* a write to an eventfd does not fail in a real kernel */
+        return 0;
+    }
+    calls_seen++;
+    bool fails = calls_seen == now_running.fail_call ||
+                 (now_running.fails_on && calls_seen > now_running.fail_call && !is_wait(name));
+    if (!fails) {
+        return 0;
+    }
+    TRACE("-- torture: %s fails", name);
+    report->was_tortured = true;
+    return is_wait(name) ? EINTR : errno_of(name);
+}
+
+static void live(const struct run_input *input)
+{
+    now_running = *input;
+    pl_sim_forked();
+    catch_crashes();
+    if (input->stream) {
+        pl_choice_init_replay(&pl_sim.choice, input->stream, input->stream_size);
+    } else {
+        pl_choice_init_seed(&pl_sim.choice, input->seed);
+    }
+    pl_sim.is_traced = input->is_traced;
+    pl_sim.on_fail = fail;
+    pl_sim_begin();
+    pl_sim.steps_max = input->steps_max;
+    pl_sim_draw_swarm();
+    if (input->no_faults) {
+        memset(pl_sim.shares, 0, sizeof pl_sim.shares);
+    }
+    bool uring = pl_choice_below(&pl_sim.choice, 2) == 1;
+    const char *engine = input->engine ? input->engine : uring ? "io_uring" : "epoll";
+    snprintf(pl_sim.engine, sizeof pl_sim.engine, "%s", engine);
+    if (input->fail_call) {
+        sys_set_fault_hook(torture, NULL);
+    }
+    input->scenario->run();
+    pl_sim_end();
+    hand_in(RUN_PASSED, "");
+    _exit(0);
+}
+
+/* ---- the parent */
+
+void run_begin(struct run *run, const struct run_input *input)
+{
+    struct run_report *shared_report = run->report;
+    shared_report->outcome = RUN_UNFINISHED;
+    shared_report->stream_size = shared_report->spans_count = 0;
+    shared_report->steps = shared_report->virtual_ns = 0;
+    shared_report->was_tortured = false;
+    memset(shared_report->injected, 0, sizeof shared_report->injected);
+    shared_report->why[0] = '\0';
+    run->input = *input;
+    fflush(stdout);
+    run->pid = fork();
+    if (run->pid < 0) {
+        fprintf(stderr, "A run could not be started: %s.\n", strerror(errno));
+        exit(2);
+    }
+    if (run->pid == 0) {
+        report = shared_report;
+        live(&run->input);
+    }
+}
+
+void run_ended(struct run *run, int status)
+{
+    struct run_report *ended = run->report;
+    run->pid = 0;
+    if (ended->outcome != RUN_UNFINISHED) {
+        return;
+    }
+    ended->outcome = RUN_FAILED;
+    if (WIFSIGNALED(status)) {
+        snprintf(ended->why, sizeof ended->why, "the run's process was killed: %s",
+                 strsignal(WTERMSIG(status)));
+    } else {
+        snprintf(ended->why, sizeof ended->why, "the program ended its process, with status %d",
+                 WEXITSTATUS(status));
+    }
+}
+
+const struct run_report *run_whole(struct run *run, const struct run_input *input)
+{
+    int status = 0;
+    run_begin(run, input);
+    while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    run_ended(run, status);
+    return run->report;
+}
