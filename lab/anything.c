@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A random world: any loops, servers and clients, with any options, in which programs, users and
- * peers do what they like for a while; then it is ended, politely or not. What must be true of it is
- * the oracle's business. */
+ * peers do what they like for a while; then it is ended, politely or not. What must be true of it
+ * is the oracle's business. */
 #include "lab.h"
 #include "world.h"
 

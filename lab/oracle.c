@@ -15,8 +15,8 @@
  *   G5  whoever saw a clean end of a TCP stream has got all that was accepted by the other
  *   G6  every connection that opened has closed, with a cause, in a state that can end
  *   G7  a server's report adds up, and came after its last connection
- * That memory, fds and threads are back at their baseline, and that nothing waits for ever or spins,
- * the simulated system checks itself. */
+ * That memory, fds and threads are back at their baseline, and that nothing waits for ever or
+ * spins, the simulated system checks itself. */
 #include "oracle.h"
 
 #include <errno.h>

@@ -65,8 +65,8 @@ void lab_begin(void);
 /* After the run's last thread and loop: the ends of all streams are compared. */
 void lab_end(void);
 
-/* No callback may run inside a call of the program (G2): every call in a callback or beside the loop
- * is made through this. */
+/* No callback may run inside a call of the program (G2): every call in a callback or beside the
+ * loop is made through this. */
 #define LAB_CALL(call)                                                                             \
     __extension__({                                                                                \
         lab_enter();                                                                               \
@@ -86,7 +86,8 @@ void lab_check_top_level(const char *callback);
 
 /* ---- streams */
 struct lab_stream *lab_new_stream(bool is_tcp);
-/* A chunk of size bytes, head included, as the next of this writer; to be told when it was taken. */
+/* A chunk of size bytes, head included, as the next of this writer; to be told when it was
+ * taken. */
 void lab_chunk(const struct lab_stream *stream, unsigned writer, size_t size, uint8_t *ret_bytes);
 void lab_sent(struct lab_stream *stream, unsigned writer, size_t size);
 /* A chunk for all connections of a server: the sequence is the server's, and some may be missed. */

@@ -34,6 +34,9 @@ static void send_chunk(struct session *session)
     /* Counted before: the other side may read it, and come to its end, before this goes on. */
     lab_sent(session->out, session->writer, size);
     session->is_torn = peal_sim_send(session->peer, chunk, size, PATIENCE_MS) != (ssize_t)size;
+    /* If that was a reset, the call has taken its error away, and an end that is read would be
+     * none: read(2) says 0 once the error was told. */
+    session->is_over = session->is_torn;
 }
 
 /* False: there is no more to come. */

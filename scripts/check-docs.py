@@ -26,6 +26,7 @@ BUILD = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else os.path.join(ROOT,
 COMPILER = ["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-I", os.path.join(ROOT, "include"), "-Wall", "-Wextra",
             "-Werror", "-Wno-missing-field-initializers"]
 PROLOGUE = """#include <peal.h>
+#include <peal/sim.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -211,7 +212,8 @@ def compile_block(block, scratch):
     complete = whole and "#include" in block.text
     if complete:
         source = f'#line {block.line} "{block.path}"\n{block.text}\n'
-        extra = ["-o", os.path.join(scratch, "program"), "-L", BUILD, "-lpeal", "-Wl,-rpath," + BUILD]
+        library = "-lpeal-sim" if "<peal/sim.h>" in block.text else "-lpeal"
+        extra = ["-o", os.path.join(scratch, "program"), "-L", BUILD, library, "-Wl,-rpath," + BUILD]
     else:
         source = source_of_fragment(block)
         extra = ["-c", "-o", os.path.join(scratch, "fragment.o"), "-Wno-unused", "-Wno-unused-result"]

@@ -38,6 +38,12 @@ g++ -std=c++17 -Wall -Wextra -Werror -x c++ test/headers/consumer.c -x none -o "
 gcc test/headers/consumer.c -o "$stage/static" "${all[@]/-lpeal/-l:libpeal.a}" ||
     fail 'test/headers/consumer.c:1: does not link with the static library.'
 
+read -ra sim < <("${config[@]}" --cflags --libs peal-sim)
+gcc -Wall -Wextra -Werror test/headers/sim_consumer.c -o "$stage/sim" "${sim[@]}" ||
+    fail 'test/headers/sim_consumer.c:1: does not compile with the flags of peal-sim.pc.'
+"$stage/sim" run --seeds 20 --keep "$stage/kept" >"$stage/log" ||
+    fail "test/headers/sim_consumer.c:1: fails in the simulated system: $(cat "$stage/log")"
+
 version=$(pkg-config --modversion peal)
 for program in c cxx static; do
     said=$(LD_LIBRARY_PATH=$libdir "$stage/$program")

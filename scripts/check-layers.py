@@ -10,11 +10,12 @@ import re
 from common import ROOT, files, finding, finish, text_of, without_comments
 
 # From the bottom up.
-LAYERS = ["sys", "base", "loop", "net"]
+LAYERS = ["sys", "base", "loop", "net", "sim"]
 PUBLIC = {
     "base": "addr base blob buf codec error log version",
     "loop": "close loop pool signal stats timer watch",
     "net": "client conn refs serve server",
+    "sim": "sim",
 }
 HEADER_LAYER = {header: layer for layer, headers in PUBLIC.items() for header in headers.split()}
 

@@ -91,7 +91,9 @@ struct peal_conn_limits {
  *             the connection has closed
  *   -ENOBUFS  the bytes would take pending output over output_bytes_max. The connection is then
  *             aborted with cause OUTPUT_CAP, unless output_cap_refuses is set
- *   -ENOMEM   there was no memory to queue them; the connection lives and nothing was accepted
+ *   -ENOMEM   there was no memory to queue them; the connection lives and nothing was accepted.
+ *             (Where the kernel had taken a part already, all is accepted, the connection ends with
+ *             cause NO_MEMORY, and its record counts the rest as unsent.)
  *   -EINVAL   a size over SSIZE_MAX, or NULL with a size
  * Sending 0 bytes returns 0 (or -EPIPE). On the loop's thread bytes are copied once; from another
  * thread they are copied into a task for the loop. */

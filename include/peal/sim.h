@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Running a program that uses Peal in a simulated system: every decision that is not the program's
- * (which thread goes on, how many bytes a read gives, what fails, when bytes arrive) is drawn from a
- * seed, so that a failure can be found by trying seeds, and repeated, shrunk and kept.
+ * (which thread goes on, how many bytes a read gives, what fails, when bytes arrive) is drawn from
+ * a seed, so that a failure can be found by trying seeds, and repeated, shrunk and kept.
  *
  * Link libpeal-sim (pkg-config peal-sim) instead of libpeal. The program's code stays as it is; it
  * is called by a scenario, which also plays its peers:
  *
+ *     extern struct chat *chat_start(const char *address); // the program under test
+ *     extern void chat_stop(struct chat *chat);
  *     static void scenario(void)
  *     {
  *         struct chat *chat = chat_start("127.0.0.1:7000");
- *         struct peal_sim_peer *peer = peal_sim_connect("127.0.0.1:7000", 1000);
- *         ...
+ *         struct peal_sim_peer *peer = peal_sim_connect("127.0.0.1:7000", 1000, NULL);
+ *         if (peer) {
+ *             PEAL_SIM_CHECK(peal_sim_send(peer, "hello", 5, 1000) == 5);
+ *             peal_sim_close(peer);
+ *         }
  *         peal_sim_calm();
  *         chat_stop(chat);
- *         PEAL_SIM_CHECK(chat_members(chat) == 0);
  *     }
  *     int main(int argc, char **argv)
  *     {
@@ -22,14 +26,14 @@
  *     }
  *
  * Rules. The program may call Peal, and compute; it must not call the real system for what is
- * simulated (sockets, threads, mutexes, clocks, sleeping): the simulated threads take turns, and one
- * that waits for something real waits for ever. Each run is a process of its own; memory that the
- * program takes by malloc is not watched, but what Peal holds for it is. docs/guide/simulation.md
- * tells more.
+ * simulated (sockets, threads, mutexes, clocks, sleeping): the simulated threads take turns, and
+ * one that waits for something real waits for ever. Each run is a process of its own; memory that
+ * the program takes by malloc is not watched, but what Peal holds for it is.
+ * docs/guide/simulation.md tells more.
  *
- * A run has failed when: a check failed, the program crashed or did not end, a thread, an fd or memory
- * of Peal was left, memory was written after it was freed, a closed fd was used, every thread waited
- * for ever, or calls went on without moving anything. */
+ * A run has failed when: a check failed, the program crashed or did not end, a thread, an fd or
+ * memory of Peal was left, memory was written after it was freed, a closed fd was used, every
+ * thread waited for ever, or calls went on without moving anything. */
 #ifndef PEAL_SIM_H
 #define PEAL_SIM_H
 
@@ -52,7 +56,8 @@ PEAL_API int peal_sim_main(int argc, char **argv, const struct peal_sim_scenario
 
 /* ---- within a run, on any of its threads */
 
-/* A number below limit, drawn from the seed. 0 is what shrinking strives for: let it be the simplest.
+/* A number below limit, drawn from the seed. 0 is what shrinking strives for: let it be the
+ * simplest.
  */
 PEAL_API uint64_t peal_sim_below(uint64_t limit);
 PEAL_API bool peal_sim_chance(unsigned percent);
@@ -62,7 +67,7 @@ PEAL_API void peal_sim_begin_step(const char *label);
 PEAL_API void peal_sim_end_step(void);
 
 /* The run has failed. */
-PEAL_API _Noreturn void peal_sim_fail(const char *format, ...) PEAL_PRINTF(1, 2);
+PEAL_API void peal_sim_fail(const char *format, ...) PEAL_PRINTF(1, 2) __attribute__((noreturn));
 #define PEAL_SIM_CHECK(condition)                                                                  \
     ((condition) ? (void)0 : peal_sim_fail("%s:%d: not so: %s", __FILE__, __LINE__, #condition))
 /* A line of the replay's report. Costs next to nothing in other runs. */
@@ -95,13 +100,13 @@ PEAL_API void peal_sim_write_file(const char *path, const void *data, size_t siz
 PEAL_API int peal_sim_open_file(const char *path);
 PEAL_API void peal_sim_close_file(int fd);
 
-/* ---- peers: clients and servers of the simulated network that are not the program's, played by the
- * scenario with calls that wait. Only the network's faults touch them. Errors are negative errnos;
- * -ETIMEDOUT: the time was over. Every peer is to be closed, by close or reset. */
+/* ---- peers: clients and servers of the simulated network that are not the program's, played by
+ * the scenario with calls that wait. Only the network's faults touch them. Errors are negative
+ * errnos; -ETIMEDOUT: the time was over. Every peer is to be closed, by close or reset. */
 struct peal_sim_peer;
 
-/* address: numeric, as in peal/addr.h ("127.0.0.1:7", "[::1]:7", "unix:/run/x"). NULL and *ret_error
- * (which may be NULL) when it did not work out. */
+/* address: numeric, as in peal/addr.h ("127.0.0.1:7", "[::1]:7", "unix:/run/x"). NULL and
+ * *ret_error (which may be NULL) when it did not work out. */
 PEAL_API struct peal_sim_peer *peal_sim_connect(const char *address, uint64_t timeout_ms,
                                                 int *ret_error);
 /* A peer that listens, and one that it has accepted. */

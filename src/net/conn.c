@@ -16,7 +16,8 @@
  * loop's thread, right after on_close (G3).
  *  4. What was accepted is what was taken, what is queued, what its callback has gathered, and what
  * is under way from other threads (remote & PL_REMOTE_BYTES): it is not counted a second time. Once
- * PL_REMOTE_ENDED is set nothing is added.
+ * PL_REMOTE_ENDED is set other threads add nothing, and the count is of what was lost: theirs, and
+ * the rest of a send that was half gone when there was no memory to queue it (conn_output.c).
  *  5. FAILED connections (the peer or the system broke them) keep their state until reap, where
  * what the kernel still holds of the input is shown first (G6). Everything else that ends at once
  * is CLOSED at once.

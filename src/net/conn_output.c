@@ -379,11 +379,14 @@ ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int cou
         }
     }
     int result = pl_outq_append(&conn->output, conn->io.loop, parts, count, size - sent, sent);
+    if (result < 0 && sent > 0) {
+        /* A part is gone and the rest has no place, so the stream ends here. The whole was accepted
+         * all the same: the rest is lost, and counted as what other threads had on the way. */
+        pl_conn_break(conn, PEAL_CAUSE_NO_MEMORY, result);
+        atomic_fetch_add_explicit(&conn->remote, size - sent, memory_order_acq_rel);
+        return (ssize_t)size;
+    }
     if (result < 0) {
-        if (sent >
-            0) { /* half of it is gone and the rest has no place: the stream cannot be kept whole */
-            pl_conn_break(conn, PEAL_CAUSE_NO_MEMORY, result);
-        }
         return result;
     }
     queued(conn);

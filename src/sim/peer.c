@@ -2,8 +2,8 @@
 /* Peers of the program under test: sockets of the same simulated network, used by calls that wait.
  *
  * Model. A peer is an fd of the simulated system and nothing else; waiting for it is a wait of the
- * scheduler on the socket's file, so that time goes on for all. Its calls are exempt from the faults
- * of calls, which are for the program; what the network does (resets, delays) they see.
+ * scheduler on the socket's file, so that time goes on for all. Its calls are exempt from the
+ * faults of calls, which are for the program; what the network does (resets, delays) they see.
  *
  * Its fds stand in the same table as the program's, as those of threads of one process do. They can
  * be had however few the process may have: the limit is the program's. */

@@ -36,7 +36,8 @@ struct run_report {
     struct run_span spans[RUN_SPANS_MAX];
 };
 
-/* What a run is made of. A stream that is not NULL is replayed; beyond its end every answer is 0. */
+/* What a run is made of. A stream that is not NULL is replayed; beyond its end every answer is
+ * 0. */
 struct run_input {
     const struct peal_sim_scenario *scenario;
     uint64_t seed;

@@ -25,8 +25,8 @@ struct runner_result {
 const struct peal_sim_scenario *runner_find(const struct runner *runner, const char *name);
 /* Seeds first_seed to first_seed + seeds - 1, or fewer after failures_max failures. */
 void runner_run(const struct runner *runner, struct runner_result *ret_result);
-/* Each scenario again and again, with the n-th call that can fail failing, once and for good, n = 1,
- * 2 ... until there is none. */
+/* Each scenario again and again, with the n-th call that can fail failing, once and for good, n =
+ * 1, 2 ... until there is none. */
 void runner_torture(const struct runner *runner, struct runner_result *ret_result);
 void runner_print(const struct runner_result *result);
 

@@ -2,9 +2,10 @@
 /* Making a failing stream simpler.
  *
  * Model. A candidate is a stream with something left out or made smaller. It is run; if it fails in
- * the same way (the same sentence but for its numbers), what the run really drew becomes the stream,
- * which also straightens out bytes that no question wanted. That goes on until a whole round brings
- * nothing, or the runs that were granted are used up. The order is from coarse to fine:
+ * the same way (the same sentence but for its numbers), what the run really drew becomes the
+ * stream, which also straightens out bytes that no question wanted. That goes on until a whole
+ * round brings nothing, or the runs that were granted are used up. The order is from coarse to
+ * fine:
  *   1. the end is cut off, by halves: beyond the end every answer is 0, the simplest;
  *   2. spans, the steps of the scenario, are left out whole, outer ones first;
  *   3. stretches of 64, 32 ... 1 bytes are left out, then set to zero;
