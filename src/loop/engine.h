@@ -25,7 +25,9 @@
  *      io->flags tells why: PL_IO_QUEUED, the engine writes when it waits next, and on_sent comes
  *      then; PL_IO_SEND, the kernel has no room, and on_sent comes when it has some. An on_sent
  *      that leaves PL_IO_SEND set found too little room: another comes. With PL_SEND_NOW nothing
- *      is queued, and the memory is not needed after the return.
+ *      is queued, and the memory is not needed after the return. PL_IO_REFUSED: the part was taken,
+ *      and the system has no memory to tell when there is room for the rest. No on_sent comes: the
+ *      owner detaches.
  *
  *  E4  send_file: as send, from file_fd at offset. Errors of the file side are told apart: see
  *      there.
@@ -72,6 +74,7 @@ enum pl_io_flag {
     PL_IO_CONNECT = 8, /* on_connect is due */
     PL_IO_POLL = 16,   /* a watch: the events asked for are in poll_events */
     PL_IO_QUEUED = 32, /* a send waits for the engine's next wait: on_sent is due */
+    PL_IO_REFUSED = 64 /* a send took a part, but the rest cannot be awaited: no on_sent comes */
 };
 
 struct pl_io {

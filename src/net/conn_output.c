@@ -86,11 +86,16 @@ static bool drain_is_due(const struct peal_conn *conn)
            pl_outq_bytes(&conn->output) <= conn->limits->values.output_low_bytes;
 }
 
-/* The engine has not taken all: it writes later in the turn, or the kernel has no room. */
+/* The engine has not taken all: it writes later in the turn, or the kernel has no room (or not even
+ * the memory to tell when it has). */
 static void blocked(struct peal_conn *conn)
 {
     conn->flags |= PL_CONN_BLOCKED;
     if (conn->io.flags & PL_IO_QUEUED) {
+        return;
+    }
+    if (conn->io.flags & PL_IO_REFUSED) {
+        pl_conn_fail(conn, -ENOMEM, true);
         return;
     }
     pl_count(&conn->io.loop->counters.short_writes, 1);

@@ -203,6 +203,33 @@ static void a_piece_cut_in_two_ends_it(void **state)
     rig_close(&rig);
 }
 
+/* A part is taken, and the kernel refuses to tell when there is room for the rest: what was taken
+ * must be counted all the same (torture in the lab found it counted as unsent). */
+static void what_was_taken_counts_when_the_rest_cannot_be_awaited(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    if (strcmp(peal_loop_engine(rig.loop), "epoll") != 0) {
+        rig_close(&rig);
+        skip();
+    }
+    unsigned char *bytes = calloc(1, 8 * MIB);
+    int peer = rig_connect(&rig);
+    faults_start((struct faults){.name = "epoll_ctl", .nth = 1, .error = ENOMEM});
+    assert_int_equal(peal_conn_send(rig.witness.conn, bytes, 8 * MIB), 8 * MIB);
+    faults_stop();
+    rig_until(&rig, rig.witness.closed == 1);
+    const struct peal_close_record *record = &rig.witness.record;
+    assert_int_equal(record->cause, PEAL_CAUSE_NO_MEMORY);
+    assert_int_equal(record->bytes_accepted, 8 * MIB);
+    assert_true(record->bytes_taken > 0 && record->bytes_unsent > 0);
+    raw_expect_reset(peer);
+    raw_close(peer);
+    free(bytes);
+    rig_close(&rig);
+}
+
 static void sendv_keeps_the_order(void **state)
 {
     enum { PARTS = 100 };
@@ -556,6 +583,7 @@ int main(void)
         TEST(says_what_it_does_not_take),
         TEST(without_memory_nothing_is_accepted),
         TEST(a_piece_cut_in_two_ends_it),
+        TEST(what_was_taken_counts_when_the_rest_cannot_be_awaited),
         TEST(sendv_keeps_the_order),
         TEST(a_blob_shared_by_many_goes_once),
         TEST(a_blob_goes_with_its_connection),
