@@ -7,6 +7,7 @@
  * stream. */
 #include "world.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,101 +15,132 @@ enum { READ_MAX = 30000, PATIENCE_MS = 300, STEPS_MAX = 8, SESSIONS_MAX = 4 };
 
 char peer_server_address[PEERS_MAX][64];
 
-struct session {
-    struct peal_sim_peer *peer;
-    struct lab_stream *out;
-    struct lab_reader in;
-    unsigned writer;
-    bool is_torn, is_shut, is_over;
-};
-
-static void send_chunk(struct session *session)
+struct lab_peer lab_peer_of(struct peal_sim_peer *peer, unsigned number, bool is_unix)
 {
-    uint8_t chunk[LAB_CHUNK_MAX];
-    static const size_t limits[] = {30, 30, 2000, LAB_CHUNK_MAX - LAB_CHUNK_HEAD};
-    size_t size = LAB_CHUNK_HEAD + (size_t)peal_sim_below(limits[peal_sim_below(4)]);
-    if (session->is_torn || session->is_shut) {
-        return;
-    }
-    lab_chunk(session->out, session->writer, size, chunk);
-    /* Counted before: the other side may read it, and come to its end, before this goes on. */
-    lab_sent(session->out, session->writer, size);
-    session->is_torn = peal_sim_send(session->peer, chunk, size, PATIENCE_MS) != (ssize_t)size;
-    /* If that was a reset, the call has taken its error away, and an end that is read would be
-     * none: read(2) says 0 once the error was told. */
-    session->is_over = session->is_torn;
+    struct lab_peer own = {.peer = peer, .writer = WRITER_PEER + number};
+    own.out = lab_new_stream(!is_unix);
+    own.in.is_tcp = !is_unix;
+    return own;
 }
 
-/* False: there is no more to come. */
-static bool read_some(struct session *session)
+bool lab_peer_connect(const struct world_server *server, unsigned number, struct lab_peer *ret_peer)
 {
-    static uint8_t rooms[PEERS_MAX][READ_MAX];
-    uint8_t *room = rooms[session->writer - WRITER_PEER];
-    size_t most = peal_sim_chance(30) ? (size_t)peal_sim_below(100) + 1 : READ_MAX;
-    ssize_t size = peal_sim_recv(session->peer, room, most, PATIENCE_MS);
-    if (size > 0) {
-        lab_read(&session->in, room, (size_t)size);
-    } else if (size == 0) {
-        lab_read_end(&session->in);
+    struct peal_sim_peer *peer =
+        server->address[0] ? peal_sim_connect(server->address, PATIENCE_MS, NULL) : NULL;
+    if (!peer) {
+        return false;
     }
-    session->is_over = size <= 0;
+    *ret_peer = lab_peer_of(peer, number, server->is_unix);
+    return true;
+}
+
+void lab_peer_send(struct lab_peer *peer, size_t size)
+{
+    uint8_t chunk[LAB_CHUNK_MAX];
+    if (peer->is_torn || peer->is_shut) {
+        return;
+    }
+    lab_chunk(peer->out, peer->writer, size, chunk);
+    /* Counted before: the other side may read it, and come to its end, before this goes on. */
+    lab_sent(peer->out, peer->writer, size);
+    peer->is_torn = peal_sim_send(peer->peer, chunk, size, PATIENCE_MS) != (ssize_t)size;
+    /* If that was a reset, the call has taken its error away, and an end that is read would be none:
+     * read(2) says 0 once the error was told. */
+    peer->is_over |= peer->is_torn;
+}
+
+bool lab_peer_read(struct lab_peer *peer, size_t most)
+{
+    uint8_t room[READ_MAX];
+    ssize_t size = peer->is_over ? -EPIPE : peal_sim_recv(peer->peer, room, most, PATIENCE_MS);
+    if (size > 0) {
+        lab_read(&peer->in, room, (size_t)size);
+    } else if (size == 0) {
+        lab_read_end(&peer->in);
+        peer->saw_end = true;
+    }
+    peer->is_over |= size <= 0 && size != -ETIMEDOUT;
     return size > 0;
 }
 
-static void end_session(struct session *session)
+void lab_peer_read_all(struct lab_peer *peer)
 {
-    unsigned way = (unsigned)peal_sim_below(4);
-    if (way == 1) {
-        for (unsigned reads = 0; reads < 200 && !session->is_over && read_some(session); reads++) {
-        }
-    } else if (way == 2 && !session->is_torn) {
-        peal_sim_shutdown(session->peer);
-        for (unsigned reads = 0; reads < 200 && !session->is_over && read_some(session); reads++) {
-        }
-    }
-    if (session->is_torn || way == 3) {
-        peal_sim_reset(session->peer);
-    } else {
-        peal_sim_close(session->peer);
+    for (unsigned reads = 0; reads < 2000 && lab_peer_read(peer, READ_MAX); reads++) {
     }
 }
 
-static void act(struct session *session)
+void lab_peer_shutdown(struct lab_peer *peer)
+{
+    if (!peer->is_torn) {
+        peal_sim_shutdown(peer->peer);
+        peer->is_shut = true;
+    }
+}
+
+void lab_peer_end(struct lab_peer *peer, bool reset)
+{
+    if (peer->is_torn || reset) {
+        peal_sim_reset(peer->peer);
+    } else {
+        peal_sim_close(peer->peer);
+    }
+}
+
+/* ---- a random session */
+
+static void send_chunk(struct lab_peer *peer)
+{
+    static const size_t limits[] = {30, 30, 2000, LAB_CHUNK_MAX - LAB_CHUNK_HEAD};
+    lab_peer_send(peer, LAB_CHUNK_HEAD + (size_t)peal_sim_below(limits[peal_sim_below(4)]));
+}
+
+static void read_some(struct lab_peer *peer)
+{
+    lab_peer_read(peer, peal_sim_chance(30) ? (size_t)peal_sim_below(100) + 1 : READ_MAX);
+}
+
+static void end_session(struct lab_peer *peer)
+{
+    unsigned way = (unsigned)peal_sim_below(4);
+    if (way == 2) {
+        lab_peer_shutdown(peer);
+    }
+    if (way == 1 || way == 2) {
+        lab_peer_read_all(peer);
+    }
+    lab_peer_end(peer, way == 3);
+}
+
+static void act(struct lab_peer *peer)
 {
     switch (peal_sim_below(6)) {
     case 0:
     case 1:
-        send_chunk(session);
+        send_chunk(peer);
         break;
     case 2:
     case 3:
-        if (!session->is_over) {
-            read_some(session);
-        }
+        read_some(peer);
         break;
     case 4:
         peal_sim_sleep_ms(peal_sim_below(200));
         break;
     default:
-        if (!session->is_torn && peal_sim_chance(30)) {
-            peal_sim_shutdown(session->peer);
-            session->is_shut = true;
+        if (peal_sim_chance(30)) {
+            lab_peer_shutdown(peer);
         }
         break;
     }
 }
 
-static void play(struct peal_sim_peer *peer, unsigned number, bool is_unix)
+static void play(struct lab_peer *peer)
 {
-    struct session session = {.peer = peer, .writer = WRITER_PEER + number};
-    session.out = lab_new_stream(!is_unix);
-    session.in.is_tcp = !is_unix;
     for (uint64_t left = peal_sim_below(STEPS_MAX); left > 0; left--) {
         peal_sim_begin_step("peer");
-        act(&session);
+        act(peer);
         peal_sim_end_step();
     }
-    end_session(&session);
+    end_session(peer);
 }
 
 void peer_client(void *user)
@@ -118,11 +150,9 @@ void peer_client(void *user)
         peal_sim_begin_step("peer's connection");
         const struct world_server *server =
             world.servers_count ? &world.servers[peal_sim_below(world.servers_count)] : NULL;
-        if (server && server->address[0]) {
-            struct peal_sim_peer *peer = peal_sim_connect(server->address, PATIENCE_MS, NULL);
-            if (peer) {
-                play(peer, number, server->is_unix);
-            }
+        struct lab_peer peer;
+        if (server && lab_peer_connect(server, number, &peer)) {
+            play(&peer);
         }
         peal_sim_end_step();
         peal_sim_sleep_ms(peal_sim_below(100));
@@ -141,7 +171,8 @@ void peer_server(void *user)
         peal_sim_begin_step("peer accepts");
         struct peal_sim_peer *peer = peal_sim_accept(listener, PATIENCE_MS);
         if (peer) {
-            play(peer, number, is_unix);
+            struct lab_peer own = lab_peer_of(peer, number, is_unix);
+            play(&own);
         }
         peal_sim_end_step();
     }

@@ -26,11 +26,17 @@ enum {
 
 struct world world;
 struct world_style world_style;
+struct world_hooks world_hooks;
 
 /* ---- callbacks of connections: the oracle first, then what the run draws */
 
-static void acts(unsigned max, struct lab_conn *lab, struct peal_conn *conn, const char *label)
+static void acts(unsigned max, struct lab_conn *lab, struct peal_conn *conn, const char *label,
+                 void (*hook)(struct lab_conn *lab, struct peal_conn *conn))
 {
+    if (hook) {
+        hook(lab, conn);
+        return;
+    }
     peal_sim_begin_step(label);
     for (uint64_t left = peal_sim_below(max + 1); left > 0; left--) {
         act_in_callback(lab, conn);
@@ -48,7 +54,7 @@ static void opened(struct peal_conn *conn, struct lab_server *server, bool is_un
     struct lab_conn *lab = lab_opened(conn, server, !is_unix);
     peal_conn_set_user(conn, lab);
     remember(lab);
-    acts(world_style.acts_on_open, lab, conn, "on_open");
+    acts(world_style.acts_on_open, lab, conn, "on_open", world_hooks.opened);
 }
 
 static void server_open(struct peal_conn *conn, void *user)
@@ -73,7 +79,7 @@ static void on_data(struct peal_conn *conn, struct peal_buf *input, void *user)
     lab_read(&lab->in, peal_buf_data(input), part);
     peal_buf_consume(input, part);
     lab->shown += part;
-    acts(world_style.acts_on_data, lab, conn, "on_data");
+    acts(world_style.acts_on_data, lab, conn, "on_data", world_hooks.data);
 }
 
 static void on_eof(struct peal_conn *conn, struct peal_buf *input, void *user)
@@ -85,8 +91,9 @@ static void on_eof(struct peal_conn *conn, struct peal_buf *input, void *user)
     peal_buf_consume(input, size);
     lab->shown += size;
     lab_read_end(&lab->in);
-    acts(world_style.acts_on_eof, lab, conn, "on_eof");
-    if (!peal_sim_chance(20)) { /* else a time limit, or the stop, has to end it */
+    acts(world_style.acts_on_eof, lab, conn, "on_eof", world_hooks.eof);
+    if (!world_hooks.eof &&
+        !peal_sim_chance(20)) { /* else a time limit, or the stop, has to end it */
         LAB_DO(peal_conn_close(conn));
     }
 }
@@ -94,12 +101,12 @@ static void on_eof(struct peal_conn *conn, struct peal_buf *input, void *user)
 static void on_drain(struct peal_conn *conn, void *user)
 {
     lab_drained(user, conn);
-    acts(world_style.acts_on_drain, user, conn, "on_drain");
+    acts(world_style.acts_on_drain, user, conn, "on_drain", world_hooks.drained);
 }
 
 static void on_close(struct peal_conn *conn, const struct peal_close_record *record, void *user)
 {
-    acts(world_style.acts_on_close, user, conn, "on_close");
+    acts(world_style.acts_on_close, user, conn, "on_close", world_hooks.closed);
     lab_closed(user, conn, record);
 }
 
@@ -129,6 +136,8 @@ static void run_home(void *user)
 void world_begin(unsigned pool_threads)
 {
     memset(&world, 0, sizeof world);
+    memset(&world_hooks, 0, sizeof world_hooks);
+    memset(&world_style, 0, sizeof world_style);
     lab_begin();
     world.home_thread = peal_sim_thread_start("home", run_home, NULL);
     while (!world.home_is_ready && !world.home_failed) {

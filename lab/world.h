@@ -66,6 +66,17 @@ struct world_style {
 extern struct world_style world_style;
 extern const struct peal_conn_ops world_server_ops, world_client_ops;
 
+/* A scenario that tells one story sets these; what is NULL is done as in a random world. The oracle
+ * has its turn before them (for closed: after). */
+struct world_hooks {
+    void (*opened)(struct lab_conn *lab, struct peal_conn *conn);
+    void (*data)(struct lab_conn *lab, struct peal_conn *conn);
+    void (*eof)(struct lab_conn *lab, struct peal_conn *conn);
+    void (*drained)(struct lab_conn *lab, struct peal_conn *conn);
+    void (*closed)(struct lab_conn *lab, struct peal_conn *conn);
+};
+extern struct world_hooks world_hooks;
+
 /* ---- acts.c: what a program may do with a connection, or with something else; drawn. */
 void act_in_callback(struct lab_conn *lab, struct peal_conn *conn);
 void act_on_world(void);           /* on a loop's thread, beside any connection */
@@ -85,6 +96,25 @@ void world_drop_holds(void);
 void world_limits(struct peal_conn_limits *ret_limits); /* drawn */
 
 /* ---- peers.c: the other side, played through the sockets of the simulated network. */
+struct lab_peer {
+    struct peal_sim_peer *peer;
+    struct lab_stream *out;
+    struct lab_reader in;
+    unsigned writer;
+    bool is_torn; /* a chunk could not be sent whole: it will reset */
+    bool is_shut, is_over, saw_end;
+};
+struct lab_peer lab_peer_of(struct peal_sim_peer *peer, unsigned number, bool is_unix);
+bool lab_peer_connect(const struct world_server *server, unsigned number,
+                      struct lab_peer *ret_peer);
+void lab_peer_send(struct lab_peer *peer, size_t size);
+bool lab_peer_read(struct lab_peer *peer,
+                   size_t most); /* false: nothing came in time, or the end */
+void lab_peer_read_all(struct lab_peer *peer);
+void lab_peer_shutdown(struct lab_peer *peer);
+void lab_peer_end(struct lab_peer *peer, bool reset);
+
+/* Threads that play at random. */
 void peer_client(void *user); /* of a thread; user: its number */
 void peer_server(void *user);
 extern char peer_server_address[PEERS_MAX][64];
