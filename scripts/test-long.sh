@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The long tests: scripts/test-long.sh [asan|tsan|clang|valgrind|models]... (without an argument, all).
+# The long tests: scripts/test-long.sh [asan|tsan|clang|valgrind|models|soak]... (without an argument, all).
 #
 #   asan      gcc's address, undefined-behaviour and leak sanitizers
 #   tsan      gcc's thread sanitizer
 #   clang     built with clang, warnings as errors
 #   valgrind  memcheck on the tests of unit, net and hazards; an fd left open is a failure too
+#   soak      a million connections on each engine that leave nothing behind (scripts/soak.sh)
 #   models    every search of models/ by Spin, also the larger ones (skipped where Spin is not there)
 #
 # Each runs every test (valgrind: those it can run in time) and, where it makes sense, the demo.
 set -u
 cd "$(dirname "$0")/.."
 if (($# == 0)); then
-    set -- asan tsan clang valgrind models
+    set -- asan tsan clang valgrind models soak
 fi
 runs=()
 
@@ -120,8 +121,15 @@ for which in "$@"; do
             runs+=("case:models=$status")
         fi
         ;;
+    soak)
+        for engine in $(scripts/soak.sh --engines); do
+            PEAL_ENGINE=$engine scripts/soak.sh 1000000 >"build/soak-$engine.tap"
+            cat "build/soak-$engine.tap"
+            runs+=("tap:soak-$engine=build/soak-$engine.tap")
+        done
+        ;;
     *)
-        echo "test-long: '$which' is none of asan, tsan, clang, valgrind, models." >&2
+        echo "test-long: '$which' is none of asan, tsan, clang, valgrind, models, soak." >&2
         exit 2
         ;;
     esac
