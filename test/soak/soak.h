@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The parts of the soak: what both ends of a connection agree on, and what each side has counted. */
+/* The parts of the soak: what both ends of a connection agree on, and what each has counted. */
 #ifndef TEST_SOAK_H
 #define TEST_SOAK_H
 
