@@ -6,5 +6,13 @@
 #include <peal/sim.h>
 
 void lab_anything(void);
+/* ends.c */
+void lab_close_with_unread_input(void);
+void lab_half_close(void);
+void lab_slow_reader(void);
+void lab_disconnect_inside(void);
+void lab_gone_before_accept(void);
+void lab_used_again(void);
+void lab_no_fds_left(void);
 
 #endif

@@ -5,6 +5,15 @@
 static const struct peal_sim_scenario scenarios[] = {
     {"anything", "a random world: servers, clients, peers and users, ended politely or not",
      lab_anything},
+    {"unread-input", "a close with input unread must not destroy what is on its way",
+     lab_close_with_unread_input},
+    {"half-close", "request, end of stream, answer", lab_half_close},
+    {"slow-reader", "a peer that reads slowly, or stops", lab_slow_reader},
+    {"disconnect-inside", "callbacks end connections, their own too, and go on",
+     lab_disconnect_inside},
+    {"gone-before-accept", "peers that are gone before they are accepted", lab_gone_before_accept},
+    {"used-again", "old ids while places and fds are used again", lab_used_again},
+    {"no-fds-left", "fds run out, and come back", lab_no_fds_left},
 };
 
 int main(int argc, char **argv)

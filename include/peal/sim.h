@@ -102,7 +102,8 @@ PEAL_API void peal_sim_close_file(int fd);
 
 /* ---- peers: clients and servers of the simulated network that are not the program's, played by
  * the scenario with calls that wait. Only the network's faults touch them. Errors are negative
- * errnos; -ETIMEDOUT: the time was over. Every peer is to be closed, by close or reset. */
+ * errnos; -EAGAIN: the time that the call was given is over. Every peer is to be closed, by close
+ * or reset. */
 struct peal_sim_peer;
 
 /* address: numeric, as in peal/addr.h ("127.0.0.1:7", "[::1]:7", "unix:/run/x"). NULL and

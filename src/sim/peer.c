@@ -149,10 +149,7 @@ ssize_t peal_sim_send(struct peal_sim_peer *peer, const void *data, size_t size,
         } else if (result != -EAGAIN) {
             break;
         } else if (!await(peer->fd, EPOLLOUT, until_ns)) {
-            result = -ETIMEDOUT;
-            break;
-        } else if (pl_sim.now_ns < until_ns && result == -EAGAIN) {
-            pl_sim_point();
+            break; /* with -EAGAIN */
         }
     }
     pl_sim_is_exempt = was_exempt;
@@ -166,8 +163,7 @@ ssize_t peal_sim_recv(struct peal_sim_peer *peer, void *data, size_t size, uint6
     ssize_t result;
     while ((result = sys_recv(peer->fd, data, size, 0)) == -EAGAIN) {
         if (!await(peer->fd, EPOLLIN, until_ns)) {
-            result = -ETIMEDOUT;
-            break;
+            break; /* with -EAGAIN */
         }
     }
     pl_sim_is_exempt = was_exempt;
