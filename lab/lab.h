@@ -14,5 +14,15 @@ void lab_disconnect_inside(void);
 void lab_gone_before_accept(void);
 void lab_used_again(void);
 void lab_no_fds_left(void);
+/* hands.c */
+void lab_stop_while_accepting(void);
+void lab_posts(void);
+void lab_references(void);
+void lab_resolver_pending(void);
+void lab_connect_cancelled(void);
+void lab_timers(void);
+void lab_signals(void);
+void lab_files(void);
+void lab_both_ends(void);
 
 #endif

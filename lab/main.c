@@ -14,6 +14,17 @@ static const struct peal_sim_scenario scenarios[] = {
     {"gone-before-accept", "peers that are gone before they are accepted", lab_gone_before_accept},
     {"used-again", "old ids while places and fds are used again", lab_used_again},
     {"no-fds-left", "fds run out, and come back", lab_no_fds_left},
+    {"stop-while-accepting", "stops from several threads during accepts and hand-overs",
+     lab_stop_while_accepting},
+    {"posts", "several threads post to a loop that ends", lab_posts},
+    {"references", "all threads use references and ids of what ends", lab_references},
+    {"resolver-pending", "a client is released, or its loop ends, while a name is looked up",
+     lab_resolver_pending},
+    {"connect-cancelled", "connects are cancelled on their last step", lab_connect_cancelled},
+    {"timers", "timers end, start and free each other in one tick", lab_timers},
+    {"signals", "signals come while their source is closed", lab_signals},
+    {"files", "files are sent while the connection ends", lab_files},
+    {"both-ends", "clients and a server of Peal pour at each other", lab_both_ends},
 };
 
 int main(int argc, char **argv)
