@@ -72,6 +72,34 @@ RUNS = [
     Run("close", "two calls of the holder, callbacks", "HOLDER=2 BY_ID=0 LOCAL=1", long=True),
 ]
 
+STOP, LEFT = "STOPS=1 ADOPTS=0", "STOPS=0 ACCEPTS=0 QUIT_POOL"
+RUNS += [
+    Run("server", "a stop, a hand-over", STOP),
+    Run("server", "a stop, a hand-over, liveness", f"{STOP} LIVENESS", live=True),
+    Run("server", "released, adopting, a hand-over", "STOPS=0"),
+    Run("server", "released, adopting, the pool's loop is quit", LEFT),
+    Run("server", "forgets hand-overs", f"{STOP} BUG_FORGETS", ASSERTION),
+    Run("server", "the last shard posts without a reference to home", f"{STOP} BUG_NO_HOME_REF", ASSERTION),
+    Run("server", "stopping is looked at too early", f"{LEFT} BUG_STOPPING_EARLY", ASSERTION),
+    Run("server", "stopping is plain", f"{LEFT} BUG_STOPPING_PLAIN", ASSERTION, long=True),
+    Run("server", "stopping is set before the report is written",
+        "STOPS=1 ACCEPTS=0 QUIT_POOL BUG_STOPPING_FIRST", ASSERTION, long=True),
+    Run("server", "finished is looked at, then set", "STOPS=0 QUIT_POOL BUG_TWICE", ASSERTION, long=True),
+    Run("server", "no timer for the deadline", f"{STOP} BUG_NO_DEADLINE", ASSERTION),
+    Run("server", "no timer for the deadline, liveness", f"{STOP} LIVENESS BUG_NO_DEADLINE", CYCLE, live=True,
+        long=True),
+    Run("server", "control clears its mark after it has looked", "STOPS=2 ADOPTS=0 BUG_CONTROL_LATE", ASSERTION,
+        long=True),
+    Run("server", "a hand-over has no reference", f"{STOP} BUG_NO_HOLD", ASSERTION, long=True),
+    Run("server", "what arrives too late is opened", f"{STOP} BUG_OPENS", ASSERTION, long=True),
+    Run("server", "what is dropped with its loop is not closed", f"{LEFT} BUG_DROPS", ASSERTION, long=True),
+    Run("server", "two stops, the second shorter", "STOPS=2 ADOPTS=0", long=True),
+    Run("server", "a stop, home serves too", f"{STOP} HOME_SERVES", long=True),
+    Run("server", "a stop, both loops are quit", f"{STOP} QUIT_POOL QUIT_HOME", long=True),
+    Run("server", "a stop, adopting, the pool's loop is quit", "STOPS=1 ACCEPTS=0 QUIT_POOL", long=True),
+    Run("server", "a stop, adopting, a hand-over", "STOPS=1", long=True),
+]
+
 # That the close model takes each move of the table: it fails where it would take it. The second is
 # made by no code: what cannot be attached is given up before it moves (pl_conn_open).
 RUNS += [Run("close", f"takes move {number_}", f"{SMALL} REACH={number_}", ASSERTION if number_ != 2 else HOLDS,

@@ -85,9 +85,9 @@ static void break_all(struct pl_shard *shard, enum peal_cause cause)
 
 static void begin_stopping(struct pl_shard *shard)
 {
-    shard->stopping = true;
     shard->report.connections += shard->conns;
     close_listeners(shard);
+    shard->stopping = true; /* last: from here on a sender may finish it (invariant 2) */
 }
 
 void pl_shard_loop_ended(struct pl_shard *shard)
