@@ -650,6 +650,7 @@ static int wait_events(struct pl_engine *engine, int64_t timeout_ns)
     uint32_t tail = sys_uring_cq_tail(ring);
     engine->batch = completions(engine);
     engine->sent_now = 0;
+    engine->grown = false;
     unsigned told = engine->batch;
     if (engine->sends_count > 0) {
         told += uring_tell_sends(engine);

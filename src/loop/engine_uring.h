@@ -59,6 +59,7 @@ struct pl_engine {
     bool wake_armed;
     unsigned batch;    /* completions of the last wait */
     unsigned sent_now; /* sends since, that were not queued */
+    bool grown;        /* buffers were added since */
     struct uring_send *sends;
     uint32_t sends_count, sends_room, sends_first /* its number */;
     unsigned blocks_count;

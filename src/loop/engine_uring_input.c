@@ -6,7 +6,8 @@
  * none. The owner sees the bytes where the kernel put them, and the buffer goes back when its
  * handler has returned, so about as many are out as completions are looked at in a turn. There is
  * one block of buffers at first; when the kernel found none (ENOBUFS), another is added, up to
- * BLOCKS_MAX. They stay, as room that the loop's bursts have shown to need.
+ * BLOCKS_MAX; one for a wait, however many receives found none in it, because all the buffers that
+ * are out come back before the next. They stay, as room that the loop's bursts have shown to need.
  *
  * Neighbouring buffers begin at different places of a page, or the first lines of all of them would
  * compete for the same few places of the processor's caches.
@@ -64,7 +65,8 @@ static int add_block(struct pl_engine *engine)
 
 void uring_buffers_grow(struct pl_engine *engine)
 {
-    if (engine->blocks_count < BLOCKS_MAX) {
+    if (engine->blocks_count < BLOCKS_MAX && !engine->grown) {
+        engine->grown = true;
         (void)add_block(engine); /* without it, those there are go round more often */
     }
 }

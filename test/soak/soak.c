@@ -10,7 +10,7 @@
  *  2. memory: what is resident grows by less than RSS_GROWTH_KIB after the first tenth, or past
  *     what the library has allocated (an engine's buffers become resident when first written to).
  *     The ledger of the library's own allocations is exact: the same at the end of all as before
- *     it, and at rest within LIVE_GROWTH_BYTES, as some things are kept for reuse.
+ *     it, and at rest within bounds, as some things are kept for reuse.
  *  3. counts: on_open as often as on_close, on either side; and what was accepted is what was
  *     opened or refused, and is what the kernel let connect.
  *  4. bytes: every answer was right, and the only ones that did not come are those of connections
@@ -39,7 +39,9 @@
 enum {
     CONNECTIONS = 20 * 1000,
     RSS_GROWTH_KIB = 4 * 1024,
+    LIVE_GROWTH = 200, /* allocations */
     LIVE_GROWTH_BYTES = 1024 * 1024,
+    BUFFERS_GROWTH_BYTES = 24 * 1024 * 1024, /* io_uring: a loop that was held up adds 4 MiB */
     REST_S = 30,
 };
 
@@ -238,7 +240,10 @@ static void judge(const struct soak *soak, const struct peal_server_stats *stats
     unsigned long expected_kib = soak->tenth.rss_kib > live_kib ? soak->tenth.rss_kib : live_kib;
     check(!RSS_TELLS || soak->end.rss_kib <= expected_kib + RSS_GROWTH_KIB,
           "resident memory does not grow with the connections");
-    check(soak->end.bytes <= soak->tenth.bytes + LIVE_GROWTH_BYTES,
+    const char *engine = peal_loop_engine(peal_pool_loop(server->pool, 0));
+    uint64_t growth = LIVE_GROWTH_BYTES + (strcmp(engine, "epoll") ? BUFFERS_GROWTH_BYTES : 0);
+    check(soak->end.bytes <= soak->tenth.bytes + growth &&
+              soak->end.allocations <= soak->tenth.allocations + LIVE_GROWTH,
           "the library's memory does not grow with the connections");
     check(server->opened == server->closed, "on_open and on_close are called equally often");
     check(server->opened == stats->opened && server->closed == stats->closed,
