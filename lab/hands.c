@@ -408,7 +408,7 @@ void lab_files(void)
 
 static void pour_some(struct lab_conn *lab, struct peal_conn *conn)
 {
-    if (lab->out->accepted < 100000) {
+    if (lab->out->accepted < 30000) {
         lab_send(lab, conn, writer_of_loop(), 1 + (size_t)peal_sim_below(30000), LAB_SEND);
     } else {
         LAB_DO(peal_conn_shutdown(conn));

@@ -5,6 +5,10 @@
 
 #include <peal/sim.h>
 
+/* coverage.c. begin: before the runs; print: 0, or 1 if a cell is empty. */
+void lab_coverage_begin(void);
+int lab_coverage_print(void);
+
 void lab_anything(void);
 /* ends.c */
 void lab_close_with_unread_input(void);

@@ -2,6 +2,8 @@
 /* peal-sim: the lab's scenarios, run as peal/sim.h tells. */
 #include "lab.h"
 
+#include <string.h>
+
 static const struct peal_sim_scenario scenarios[] = {
     {"anything", "a random world: servers, clients, peers and users, ended politely or not",
      lab_anything},
@@ -27,7 +29,20 @@ static const struct peal_sim_scenario scenarios[] = {
     {"both-ends", "clients and a server of Peal pour at each other", lab_both_ends},
 };
 
+/* `peal-sim coverage [OPTIONS OF run]`: a run whose moves are counted. */
+static int cover(int argc, char **argv)
+{
+    static char run[] = "run";
+    argv[1] = run;
+    lab_coverage_begin();
+    int result = peal_sim_main(argc, argv, scenarios, sizeof scenarios / sizeof *scenarios);
+    return result == 0 ? lab_coverage_print() : result;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "coverage") == 0) {
+        return cover(argc, argv);
+    }
     return peal_sim_main(argc, argv, scenarios, sizeof scenarios / sizeof *scenarios);
 }

@@ -75,6 +75,10 @@ static void draw_faults(void)
             pl_sim.shares[kind] = shares[pl_choice_below(&pl_sim.choice, SHARES)];
         }
     }
+    if (pl_choice_below(&pl_sim.choice, 2) == 1) { /* and one that is frequent */
+        uint64_t kind = pl_choice_below(&pl_sim.choice, PL_SIM_FAULTS);
+        pl_sim.shares[kind] = shares[SHARES - 1 - pl_choice_below(&pl_sim.choice, 3)];
+    }
     /* Where it strikes at each point it would let nobody do anything in time. */
     if (pl_sim.shares[PL_SIM_STALL] > 512) {
         pl_sim.shares[PL_SIM_STALL] = 512;

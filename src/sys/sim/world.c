@@ -42,7 +42,9 @@ void pl_sim_begin(void)
     struct pl_choice choice = pl_sim.choice;
     bool is_traced = pl_sim.is_traced;
     void (*on_fail)(const char *text) = pl_sim.on_fail;
+    void (*on_fault)(enum pl_sim_fault kind) = pl_sim.on_fault;
     memset(&pl_sim, 0, sizeof pl_sim);
+    pl_sim.on_fault = on_fault;
     pl_sim.choice = choice;
     pl_sim.is_traced = is_traced;
     pl_sim.on_fail = on_fail;
