@@ -10,6 +10,7 @@ void lab_coverage_begin(void);
 int lab_coverage_print(void);
 
 void lab_anything(void);
+void lab_noise(void);
 /* ends.c */
 void lab_close_with_unread_input(void);
 void lab_half_close(void);

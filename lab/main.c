@@ -7,6 +7,7 @@
 static const struct peal_sim_scenario scenarios[] = {
     {"anything", "a random world: servers, clients, peers and users, ended politely or not",
      lab_anything},
+    {"noise", "everything is refused around connections that end in every way", lab_noise},
     {"unread-input", "a close with input unread must not destroy what is on its way",
      lab_close_with_unread_input},
     {"half-close", "request, end of stream, answer", lab_half_close},

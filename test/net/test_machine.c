@@ -20,7 +20,7 @@
 /* What 3-lifecycle allows, written down a second time: [state][event] is the state it leads to. */
 enum { NO = PEAL_CONN_STATE_COUNT };
 static const int expected[PEAL_CONN_STATE_COUNT][PL_EVENT_COUNT] = {
-    [PEAL_CONN_CONNECTING] = {PEAL_CONN_OPEN, NO, NO, NO, NO, NO, PEAL_CONN_CLOSED},
+    [PEAL_CONN_CONNECTING] = {PEAL_CONN_OPEN, NO, NO, NO, NO, NO, NO},
     [PEAL_CONN_OPEN] = {NO, PEAL_CONN_CLOSING, PEAL_CONN_OPEN, PEAL_CONN_OPEN, NO, PEAL_CONN_CLOSED,
                         PEAL_CONN_CLOSED},
     [PEAL_CONN_CLOSING] = {NO, NO, PEAL_CONN_CLOSING, NO, PEAL_CONN_LINGERING, PEAL_CONN_CLOSED,

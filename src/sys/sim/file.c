@@ -63,6 +63,9 @@ int pl_sim_may_open(void)
     if (pl_sim_strikes(PL_SIM_TOO_MANY_FILES)) {
         return -ENFILE;
     }
+    if (pl_sim_strikes(PL_SIM_KERNEL_NO_MEMORY)) {
+        return -ENOMEM;
+    }
     return (unsigned)lowest_free() >= fds_max() ? -EMFILE : 0;
 }
 
