@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The long tests: scripts/test-long.sh [asan|tsan|clang|valgrind|models|soak]... (without an argument, all).
+# The long tests: scripts/test-long.sh [asan|tsan|clang|valgrind|models|soak|lab]... (without an argument, all).
 #
 #   asan      gcc's address, undefined-behaviour and leak sanitizers
 #   tsan      gcc's thread sanitizer
 #   clang     built with clang, warnings as errors
 #   valgrind  memcheck on the tests of unit, net and hazards; an fd left open is a failure too
 #   soak      a million connections on each engine that leave nothing behind (scripts/soak.sh)
+#   lab       100,000 runs of the lab from a seed of today's, torture from three seeds, the whole table
+#             of coverage
 #   models    every search of models/ by Spin, also the larger ones (skipped where Spin is not there)
 #
 # Each runs every test (valgrind: those it can run in time) and, where it makes sense, the demo.
 set -u
 cd "$(dirname "$0")/.."
 if (($# == 0)); then
-    set -- asan tsan clang valgrind models soak
+    set -- asan tsan clang valgrind models soak lab
 fi
 runs=()
 
@@ -60,6 +62,15 @@ build()
         runs+=("case:$name-build=1")
         return 1
     fi
+}
+
+# lab NAME COMMAND OPTION...: of peal-sim.
+lab()
+{
+    local name=$1
+    shift
+    build/peal-sim "$@"
+    runs+=("case:lab-$name=$?")
 }
 
 # Of each program's log: an fd that was open at exit and not handed down by the parent. A log whose
@@ -128,8 +139,18 @@ for which in "$@"; do
             runs+=("tap:soak-$engine=build/soak-$engine.tap")
         done
         ;;
+    lab)
+        build lab build || continue
+        keep=(--keep build/lab-failures --jobs "$(nproc)" --failures 20)
+        # Other seeds each day, and the same all day.
+        lab seeds run --seeds 100000 --from "$(date +%Y%m%d)000000" "${keep[@]}"
+        lab coverage coverage --scenario noise --seeds 10000 "${keep[@]}"
+        for seed in 1 2 3; do
+            lab "torture-$seed" torture --from "$seed" "${keep[@]}"
+        done
+        ;;
     *)
-        echo "test-long: '$which' is none of asan, tsan, clang, valgrind, models, soak." >&2
+        echo "test-long: '$which' is none of asan, tsan, clang, valgrind, models, soak, lab." >&2
         exit 2
         ;;
     esac
