@@ -11,6 +11,12 @@ int lab_coverage_print(void);
 
 void lab_anything(void);
 void lab_noise(void);
+/* tiny.c */
+void lab_tiny_post_and_quit(void);
+void lab_tiny_send_and_reset(void);
+void lab_tiny_send_and_close(void);
+void lab_tiny_adopt_and_stop(void);
+void lab_tiny_adopt_and_end(void);
 /* ends.c */
 void lab_close_with_unread_input(void);
 void lab_half_close(void);

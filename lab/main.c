@@ -28,6 +28,15 @@ static const struct peal_sim_scenario scenarios[] = {
     {"signals", "signals come while their source is closed", lab_signals},
     {"files", "files are sent while the connection ends", lab_files},
     {"both-ends", "clients and a server of Peal pour at each other", lab_both_ends},
+    {"tiny-post-and-quit", "two posts and a quit; for exhaust", lab_tiny_post_and_quit},
+    {"tiny-send-and-reset", "a send by reference and a reset; for exhaust",
+     lab_tiny_send_and_reset},
+    {"tiny-send-and-close", "a send by reference and a close; for exhaust",
+     lab_tiny_send_and_close},
+    {"tiny-adopt-and-stop", "a socket is adopted while the server stops; for exhaust",
+     lab_tiny_adopt_and_stop},
+    {"tiny-adopt-and-end", "a socket is adopted while the loop ends; for exhaust",
+     lab_tiny_adopt_and_end},
 };
 
 /* `peal-sim coverage [OPTIONS OF run]`: a run whose moves are counted. */

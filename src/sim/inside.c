@@ -57,6 +57,12 @@ void peal_sim_calm(void)
     pl_sim.is_calm = true;
 }
 
+void peal_sim_explore(bool on)
+{
+    pl_sim.is_exploring = on;
+    pl_sim.choice.lists_draws = on && pl_sim.schedule == PL_SIM_EVERY;
+}
+
 uint64_t peal_sim_now_ms(void)
 {
     return pl_sim.now_ns / 1000000u;

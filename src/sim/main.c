@@ -14,12 +14,14 @@ static const char usage[] =
     "usage: %s run     [--seeds N] [--from S] [--scenario NAME] [--jobs N] [--engine NAME]\n"
     "                    [--keep FOLDER] [--failures N] [--no-faults] [--steps N]\n"
     "       %s torture [--scenario NAME] [--engine NAME] [--from S] [--keep FOLDER]\n"
+    "       %s exhaust --scenario NAME [--preemptions N] [--runs N] [--engine NAME]\n"
     "       %s replay  FILE | --scenario NAME --seed S   [--quiet] [--engine NAME]\n"
     "       %s shrink  FILE [--output FILE] [--runs N]\n"
     "       %s list\n"
     "\n"
     "run      tries seeds; a run that fails is told, and kept as a file\n"
     "torture  repeats each scenario with its n-th allocation or system call failing, for every n\n"
+    "exhaust  tries every order of a small scenario's threads, with at most N preemptions\n"
     "replay   repeats a kept run or a seed, and tells every call\n"
     "shrink   makes a kept run simpler, as long as it fails in the same way\n"
     "list     the scenarios\n";
@@ -28,8 +30,8 @@ struct command {
     struct runner runner;
     const char *name, *program;
     const char *file, *output;
-    uint64_t seed, runs;
-    bool has_seed;
+    uint64_t seed, runs, preemptions;
+    bool has_seed, has_runs;
 };
 
 static int misused(const struct command *command, const char *what, const char *which)
@@ -63,7 +65,8 @@ enum what {
     SEED,
     QUIET,
     OUTPUT,
-    RUNS
+    RUNS,
+    PREEMPTIONS
 };
 static const struct option options[] = {
     {"seeds", required_argument, NULL, SEEDS},
@@ -79,6 +82,7 @@ static const struct option options[] = {
     {"quiet", no_argument, NULL, QUIET},
     {"output", required_argument, NULL, OUTPUT},
     {"runs", required_argument, NULL, RUNS},
+    {"preemptions", required_argument, NULL, PREEMPTIONS},
     {NULL, 0, NULL, 0},
 };
 
@@ -96,7 +100,10 @@ static uint64_t *number_of(struct command *command, int option, uint64_t *jobs, 
         command->has_seed = true;
         return &command->seed;
     case RUNS:
+        command->has_runs = true;
         return &command->runs;
+    case PREEMPTIONS:
+        return &command->preemptions;
     case JOBS:
         return jobs;
     case FAILURES:
@@ -182,6 +189,27 @@ static int run_many(struct command *command)
     return result.failed > 0 ? 1 : 0;
 }
 
+static int exhaust(struct command *command)
+{
+    struct runner_result result;
+    bool is_complete;
+    if (!command->runner.only) {
+        return misused(command, "exhaust wants a --scenario", "");
+    }
+    if (!runner_find(&command->runner, command->runner.only)) {
+        return 2;
+    }
+    stay_on_one_core();
+    command->runner.seeds = command->has_runs ? command->runs : UINT64_MAX;
+    command->runner.preemptions = command->preemptions < 100 ? (unsigned)command->preemptions : 100;
+    runner_exhaust(&command->runner, &result, &is_complete);
+    runner_print(&result);
+    printf("%s with at most %u preemptions: %s\n", command->runner.only,
+           command->runner.preemptions,
+           is_complete ? "that is every order there is" : "there are more orders");
+    return result.failed > 0 ? 1 : 0;
+}
+
 static int input_of_stream(struct command *command, const struct stream *stream,
                            struct run_input *ret_input)
 {
@@ -198,6 +226,8 @@ static int input_of_stream(struct command *command, const struct stream *stream,
         .fail_kind = stream->fail_kind,
         .fails_on = stream->fails_on,
         .no_faults = stream->no_faults,
+        .explores = stream->explores,
+        .preemptions = stream->preemptions,
         .steps_max = command->runner.steps_max ? command->runner.steps_max : 2000000,
     };
     return 0;
@@ -278,6 +308,7 @@ int peal_sim_main(int argc, char **argv, const struct peal_sim_scenario *scenari
         .program = slash ? slash + 1 : argv[0],
         .name = argc > 1 ? argv[1] : "help",
         .runs = 3000,
+        .preemptions = 2,
         .runner = {.scenarios = scenarios,
                    .scenarios_count = count,
                    .keep = "sim-failures",
@@ -290,6 +321,9 @@ int peal_sim_main(int argc, char **argv, const struct peal_sim_scenario *scenari
     }
     if (strcmp(command.name, "run") == 0 || strcmp(command.name, "torture") == 0) {
         return run_many(&command);
+    }
+    if (strcmp(command.name, "exhaust") == 0) {
+        return exhaust(&command);
     }
     if (strcmp(command.name, "replay") == 0) {
         return replay(&command);
@@ -305,7 +339,7 @@ int peal_sim_main(int argc, char **argv, const struct peal_sim_scenario *scenari
     }
     if (strcmp(command.name, "help") == 0 || strcmp(command.name, "--help") == 0) {
         const char *name = command.program;
-        printf(usage, name, name, name, name, name);
+        printf(usage, name, name, name, name, name, name);
         return 0;
     }
     return misused(&command, "there is no command ", command.name);

@@ -80,6 +80,10 @@ static void hand_in(enum run_outcome outcome, const char *why)
         report->spans[report->spans_count++] =
             (struct run_span){(uint32_t)span->begin, (uint32_t)end, span->depth};
     }
+    report->draws_count = choice->draws_count < RUN_DRAWS_MAX ? choice->draws_count : RUN_DRAWS_MAX;
+    if (report->draws_count > 0) {
+        memcpy(report->draws, choice->draws, report->draws_count * sizeof *report->draws);
+    }
     report->outcome = outcome;
 }
 
@@ -175,6 +179,23 @@ static int torture(char kind, const char *name, void *user)
     return is_wait(name) ? EINTR : errno_of(name);
 }
 
+static void draw_conditions(const struct run_input *input)
+{
+    bool uring = false;
+    if (input->explores) {
+        pl_sim.schedule = PL_SIM_EVERY;
+        pl_sim.preemptions_left = input->preemptions;
+    } else {
+        pl_sim_draw_swarm();
+        uring = pl_choice_below(&pl_sim.choice, 2) == 1;
+    }
+    if (input->no_faults) {
+        memset(pl_sim.shares, 0, sizeof pl_sim.shares);
+    }
+    const char *engine = input->engine ? input->engine : uring ? "io_uring" : "epoll";
+    snprintf(pl_sim.engine, sizeof pl_sim.engine, "%s", engine);
+}
+
 static void live(const struct run_input *input)
 {
     now_running = *input;
@@ -189,13 +210,7 @@ static void live(const struct run_input *input)
     pl_sim.on_fail = fail;
     pl_sim_begin();
     pl_sim.steps_max = input->steps_max;
-    pl_sim_draw_swarm();
-    if (input->no_faults) {
-        memset(pl_sim.shares, 0, sizeof pl_sim.shares);
-    }
-    bool uring = pl_choice_below(&pl_sim.choice, 2) == 1;
-    const char *engine = input->engine ? input->engine : uring ? "io_uring" : "epoll";
-    snprintf(pl_sim.engine, sizeof pl_sim.engine, "%s", engine);
+    draw_conditions(input);
     if (input->fail_call) {
         sys_set_fault_hook(torture, NULL);
     }
@@ -211,7 +226,7 @@ void run_begin(struct run *run, const struct run_input *input)
 {
     struct run_report *shared_report = run->report;
     shared_report->outcome = RUN_UNFINISHED;
-    shared_report->stream_size = shared_report->spans_count = 0;
+    shared_report->stream_size = shared_report->spans_count = shared_report->draws_count = 0;
     shared_report->steps = shared_report->virtual_ns = 0;
     shared_report->was_tortured = false;
     memset(shared_report->injected, 0, sizeof shared_report->injected);

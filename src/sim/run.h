@@ -13,6 +13,7 @@
 enum {
     RUN_STREAM_MAX = 1 << 20,
     RUN_SPANS_MAX = 1 << 15,
+    RUN_DRAWS_MAX = 1 << 14,
     RUN_WHY_MAX = 1024,
     RUN_SHARED_MAX = 1 << 16,
     RUN_STUCK_S = 20 /* of real time, without an end */
@@ -31,9 +32,10 @@ struct run_report {
     uint64_t steps, virtual_ns;
     uint64_t injected[PL_SIM_FAULTS];
     char why[RUN_WHY_MAX];
-    size_t stream_size, spans_count;
+    size_t stream_size, spans_count, draws_count;
     uint8_t stream[RUN_STREAM_MAX];
     struct run_span spans[RUN_SPANS_MAX];
+    struct pl_choice_draw draws[RUN_DRAWS_MAX]; /* of a run that explores */
 };
 
 /* What a run is made of. A stream that is not NULL is replayed; beyond its end every answer is
@@ -49,6 +51,8 @@ struct run_input {
     bool fails_on;      /* ... and all after it */
     char fail_kind;     /* 'a': allocations, 's': system calls */
     bool no_faults;     /* the swarm draws none */
+    bool explores;      /* no swarm; lists what is drawn while the scenario explores */
+    unsigned preemptions;
     bool is_traced;
 };
 
@@ -73,7 +77,8 @@ void *run_shared(void);
 struct stream {
     char scenario[64], engine[16], why[RUN_WHY_MAX];
     uint64_t seed, fail_call;
-    bool fails_on, no_faults;
+    bool fails_on, no_faults, explores;
+    unsigned preemptions;
     char fail_kind;
     uint8_t *bytes;
     size_t size;

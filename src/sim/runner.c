@@ -51,6 +51,8 @@ static void tell_failure(const struct runner *runner, const struct run *run)
                             .fail_kind = input->fail_kind,
                             .fails_on = input->fails_on,
                             .no_faults = input->no_faults,
+                            .explores = input->explores,
+                            .preemptions = input->preemptions,
                             .size = report->stream_size};
     snprintf(stream.scenario, sizeof stream.scenario, "%s", input->scenario->name);
     snprintf(stream.engine, sizeof stream.engine, "%s", input->engine ? input->engine : "");
@@ -179,6 +181,59 @@ void runner_torture(const struct runner *runner, struct runner_result *ret_resul
         }
     }
     run_deinit(&run);
+    result.real_ns = real_ns() - began_ns;
+    *ret_result = result;
+}
+
+/* Makes the stream of a run that of the next in order: the last answer that can be another is the
+ * next one, and what came after it is drawn anew. False: that was the last. */
+static bool make_next(const struct run_report *report, uint8_t *bytes, size_t *ret_size)
+{
+    for (size_t i = report->draws_count; i-- > 0;) {
+        const struct pl_choice_draw *draw = &report->draws[i];
+        uint64_t answer = 0;
+        memcpy(&answer, report->stream + draw->at, draw->width); /* little-endian, as recorded */
+        if (answer + 1 < draw->limit) {
+            answer++;
+            memcpy(bytes, report->stream, draw->at);
+            memcpy(bytes + draw->at, &answer, draw->width);
+            *ret_size = draw->at + draw->width;
+            return true;
+        }
+    }
+    return false;
+}
+
+void runner_exhaust(const struct runner *runner, struct runner_result *ret_result,
+                    bool *ret_is_complete)
+{
+    struct run run;
+    struct runner_result result = {0};
+    uint64_t began_ns = real_ns();
+    uint8_t *bytes = calloc(1, RUN_STREAM_MAX);
+    struct run_input input = {
+        .scenario = runner_find(runner, runner->only),
+        .stream = bytes,
+        .engine = runner->engine ? runner->engine : "epoll",
+        .steps_max = STEPS_MAX,
+        .explores = true,
+        .preemptions = runner->preemptions,
+    };
+    run_init(&run);
+    *ret_is_complete = false;
+    while (bytes && input.scenario && result.runs < runner->seeds &&
+           result.failed < runner->failures_max) {
+        const struct run_report *report = run_whole(&run, &input);
+        input.seed++; /* the number of the run: a failure is kept by it */
+        run.input.seed = input.seed;
+        count(runner, &result, &run);
+        if (report->draws_count == RUN_DRAWS_MAX || !make_next(report, bytes, &input.stream_size)) {
+            *ret_is_complete = report->draws_count < RUN_DRAWS_MAX;
+            break;
+        }
+    }
+    run_deinit(&run);
+    free(bytes);
     result.real_ns = real_ns() - began_ns;
     *ret_result = result;
 }

@@ -15,6 +15,7 @@ struct runner {
     uint64_t first_seed, seeds, steps_max;
     unsigned jobs, failures_max;
     bool no_faults, is_quiet;
+    unsigned preemptions; /* of exhaust */
 };
 
 struct runner_result {
@@ -28,6 +29,10 @@ void runner_run(const struct runner *runner, struct runner_result *ret_result);
 /* Each scenario again and again, with the n-th call that can fail failing, once and for good, n =
  * 1, 2 ... until there is none. */
 void runner_torture(const struct runner *runner, struct runner_result *ret_result);
+/* One scenario in every order of its threads that takes at most so many preemptions, and with every
+ * answer to its own draws; at most `seeds` runs. *ret_is_complete: there are no more. */
+void runner_exhaust(const struct runner *runner, struct runner_result *ret_result,
+                    bool *ret_is_complete);
 void runner_print(const struct runner_result *result);
 
 #endif

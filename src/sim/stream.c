@@ -9,7 +9,7 @@
  *     00 01 0a ...
  *
  * Lines before "bytes" stand in any order; one that is not known is an error, so that a stream of a
- * later form is not misread. `fault-call a 12 on` is a torture: allocations ('a') or system calls
+ * later form is not misread. `explores 2` is a run of exhaust with two preemptions, `fault-call a 12 on` is a torture: allocations ('a') or system calls
  * ('s') fail from the 12th ("on") or at the 12th ("once"). */
 #include "sim/run.h"
 
@@ -35,6 +35,9 @@ bool stream_write(const char *path, const struct stream *stream)
     }
     if (stream->no_faults) {
         fprintf(file, "faults none\n");
+    }
+    if (stream->explores) {
+        fprintf(file, "explores %u\n", stream->preemptions);
     }
     fprintf(file, "why %s\nbytes %zu\n", stream->why, stream->size);
     for (size_t i = 0; i < stream->size; i++) {
@@ -72,6 +75,8 @@ static int read_line(const char *line, struct stream *stream)
         stream->fails_on = strcmp(word, "on") == 0;
     } else if (strcmp(line, "faults none") == 0) {
         stream->no_faults = true;
+    } else if (sscanf(line, "explores %u", &stream->preemptions) == 1) {
+        stream->explores = true;
     } else if (sscanf(line, "bytes %llu", &number) == 1 && number <= RUN_STREAM_MAX) {
         stream->size = (size_t)number;
         return 1;

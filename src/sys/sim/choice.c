@@ -60,6 +60,7 @@ void pl_choice_deinit(struct pl_choice *choice)
 {
     free(choice->bytes);
     free(choice->spans);
+    free(choice->draws);
     *choice = (struct pl_choice){0};
 }
 
@@ -103,6 +104,13 @@ uint64_t pl_choice_below(struct pl_choice *choice, uint64_t limit)
         return 0;
     }
     size_t width = width_of(limit);
+    if (choice->lists_draws) {
+        if (choice->draws_count == choice->draws_capacity) {
+            choice->draws = grown(choice->draws, &choice->draws_capacity, sizeof *choice->draws);
+        }
+        choice->draws[choice->draws_count++] =
+            (struct pl_choice_draw){limit, (uint32_t)choice->size, (uint32_t)width};
+    }
     uint64_t value = (choice->is_replay ? replayed(choice, width) : generated(choice)) % limit;
     record(choice, value, width);
     return value;

@@ -14,6 +14,12 @@ struct pl_choice_span {
     unsigned depth;    /* 0: outermost */
 };
 
+/* One answer that was drawn: bytes [at, at + width) of the record, and below limit. */
+struct pl_choice_draw {
+    uint64_t limit;
+    uint32_t at, width;
+};
+
 struct pl_choice {
     uint64_t state; /* of the generator; unused when replaying */
     const uint8_t *replayed;
@@ -23,6 +29,9 @@ struct pl_choice {
     size_t size, capacity;
     struct pl_choice_span *spans; /* in the order in which they began */
     size_t spans_count, spans_capacity;
+    bool lists_draws; /* set: each is put down, for those who want to try the next answer */
+    struct pl_choice_draw *draws;
+    size_t draws_count, draws_capacity;
     size_t open; /* 1 + the innermost open span; 0: none is open */
 };
 

@@ -15,8 +15,11 @@
  * Which thread is next: with PL_SIM_RANDOM each that is ready has the same chance; with
  * PL_SIM_PRIORITIES each has a random priority, the highest that is ready runs, and now and then
  * the running one falls to the bottom (few changes at places that are hard to guess: Burckhardt et
- * al., "A randomized scheduler with probabilistic guarantees of finding bugs", 2010). The first
- * answer of each choice is "go on as you are".
+ * al., "A randomized scheduler with probabilistic guarantees of finding bugs", 2010). With
+ * PL_SIM_EVERY, while exploring, a thread is interrupted at most so many times as were granted, and
+ * each answer is put down, so that somebody may try all of them, one run each (few interruptions
+ * find most bugs: Musuvathi and Qadeer, "Iterative context bounding", 2007). The first answer of
+ * each choice is "go on as you are".
  *
  * Real threads are kept over runs, as starting one costs more than many a run.
  *
@@ -140,7 +143,8 @@ static unsigned list_ready(struct pl_sim_thread **list)
 
 static struct pl_sim_thread *choose(struct pl_sim_thread **ready, unsigned count)
 {
-    if (pl_sim.schedule == PL_SIM_RANDOM) {
+    if (pl_sim.schedule == PL_SIM_RANDOM ||
+        (pl_sim.schedule == PL_SIM_EVERY && pl_sim.is_exploring)) {
         return ready[pl_choice_below(&pl_sim.choice, count)];
     }
     struct pl_sim_thread *best = ready[0];
@@ -216,6 +220,20 @@ static void count_step(void)
     }
 }
 
+/* Which of the ready threads interrupts the running one; NULL: none. */
+static struct pl_sim_thread *interrupting(struct pl_sim_thread **ready, unsigned count)
+{
+    if (pl_sim.schedule != PL_SIM_EVERY) {
+        return pl_choice_chance(&pl_sim.choice, pl_sim.switch_share) ? choose(ready, count) : NULL;
+    }
+    if (!pl_sim.is_exploring || pl_sim.preemptions_left == 0) {
+        return NULL;
+    }
+    uint64_t which = pl_choice_below(&pl_sim.choice, count + 1);
+    pl_sim.preemptions_left -= which > 0;
+    return which > 0 ? ready[which - 1] : NULL;
+}
+
 void pl_sim_point(void)
 {
     struct pl_sim_thread *thread = myself();
@@ -228,14 +246,15 @@ void pl_sim_point(void)
     ready_by_time();
     struct pl_sim_thread *ready[PL_SIM_THREADS_MAX];
     unsigned count = list_ready(ready);
-    if (count == 0 || !pl_choice_chance(&pl_sim.choice, pl_sim.switch_share)) {
+    struct pl_sim_thread *next = count > 0 ? interrupting(ready, count) : NULL;
+    if (!next) {
         return;
     }
     if (pl_sim.schedule == PL_SIM_PRIORITIES) {
         thread->priority = PL_SIM_NEVER / 2 - pl_sim.steps; /* below all, those that fell too */
     }
     thread->state = READY;
-    switch_to(choose(ready, count));
+    switch_to(next);
 }
 
 bool pl_sim_wait(const void *object, uint64_t until_ns)
@@ -425,9 +444,27 @@ uint64_t sys_thread_id(void)
     return myself()->number;
 }
 
+/* Who yields waits for another: where threads are not interrupted by chance, one of the others goes
+ * on, each in its turn. */
 void sys_thread_yield(void)
 {
+    struct pl_sim_thread *thread = myself();
     pl_sim_point();
+    if (pl_sim.schedule != PL_SIM_EVERY) {
+        return;
+    }
+    unsigned at = 0;
+    while (pl_sim.threads[at] != thread) {
+        at++;
+    }
+    for (unsigned i = 1; i < pl_sim.threads_count; i++) {
+        struct pl_sim_thread *next = pl_sim.threads[(at + i) % pl_sim.threads_count];
+        if (next->state == READY) {
+            thread->state = READY;
+            switch_to(next);
+            return;
+        }
+    }
 }
 
 unsigned sys_cpu_count(void)

@@ -35,7 +35,7 @@ struct pl_sim_delivery;
 struct pl_sim_block;
 
 /* How threads take turns. */
-enum pl_sim_schedule { PL_SIM_RANDOM, PL_SIM_PRIORITIES };
+enum pl_sim_schedule { PL_SIM_RANDOM, PL_SIM_PRIORITIES, PL_SIM_EVERY };
 
 /* The world: one a process. What is zero is the everyday: no faults, no switching but where a
  * thread waits. */
@@ -62,6 +62,8 @@ struct pl_sim {
     /* threads: sched.c */
     enum pl_sim_schedule schedule;
     uint32_t switch_share;
+    unsigned preemptions_left; /* EVERY: threads that may still be interrupted ... */
+    bool is_exploring;         /* ... once the scenario has said so */
     struct pl_sim_thread *threads[PL_SIM_THREADS_MAX]; /* those of the run */
     unsigned threads_count;
     uint64_t threads_started;
