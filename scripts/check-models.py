@@ -100,6 +100,28 @@ RUNS += [
     Run("server", "a stop, adopting, a hand-over", "STOPS=1", long=True),
 ]
 
+SEND, ALONE = "LOCAL=2", "LOCAL=3 REMOTE=0 CAP=4"
+RUNS += [
+    Run("flush", "two calls of callbacks, another thread", SEND),
+    Run("flush", "three calls of callbacks, alone", ALONE),
+    Run("flush", "what is queued counts as taken", f"{SEND} BUG_QUEUED_TAKEN", ASSERTION),
+    Run("flush", "sends again what is under way", f"{SEND} BUG_SENDS_BLOCKED", ASSERTION, long=True),
+    Run("flush", "an on_sent after the end is not counted", f"{SEND} BUG_SENT_UNHEARD", ASSERTION),
+    Run("flush", "the FIN does not wait for what is blocked", f"{SEND} BUG_FIN_EARLY", ASSERTION, long=True),
+    Run("flush", "nobody looks whether on_drain is due", f"{SEND} BUG_NO_DRAIN", ASSERTION),
+    Run("flush", "on_drain comes again", f"{SEND} BUG_DRAIN_AGAIN", ASSERTION, long=True),
+    Run("flush", "reading stays paused", f"{SEND} BUG_STAYS_HIGH", ASSERTION, long=True),
+    Run("flush", "nothing says that bytes are moving", "LOCAL=1 REMOTE=2 BUG_NO_MOVING", ASSERTION),
+    Run("flush", "what was gathered is lost with the end", f"{SEND} BUG_GATHER_LOST", ASSERTION, long=True),
+    Run("flush", "the rest without memory is counted nowhere", f"{SEND} BUG_REST_LOST", ASSERTION, long=True),
+    Run("flush", "what went before a failure is not noted", f"{ALONE} BUG_NO_LEVEL", ASSERTION),
+    Run("flush", "nobody watches a blocked output", f"{SEND} BUG_NO_WATCH", ASSERTION, long=True),
+    Run("flush", "two sends of another thread", "LOCAL=1 REMOTE=2", long=True),
+    Run("flush", "a low mark above nothing", "LOCAL=2 LOW_MARK=1 HIGH_MARK=2 CAP=3", long=True),
+    Run("flush", "two calls of on_data", "LOCAL=2 DATA=2", long=True),
+    Run("flush", "three calls of callbacks, another thread", "LOCAL=3", long=True),
+]
+
 # That the close model takes each move of the table: it fails where it would take it. The second is
 # made by no code: what cannot be attached is given up before it moves (pl_conn_open).
 RUNS += [Run("close", f"takes move {number_}", f"{SMALL} REACH={number_}", ASSERTION if number_ != 2 else HOLDS,

@@ -392,6 +392,7 @@ ssize_t pl_conn_queue(struct peal_conn *conn, const struct iovec *parts, int cou
         return (ssize_t)size;
     }
     if (result < 0) {
+        note_level(conn); /* a part of the queue may have gone */
         return result;
     }
     queued(conn);

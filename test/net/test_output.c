@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -199,6 +200,50 @@ static void a_piece_cut_in_two_ends_it(void **state)
     assert_true(rig.witness.record.bytes_taken > 0 && rig.witness.record.bytes_unsent > 0);
     raw_expect_reset(peer);
     raw_close(peer);
+    free(bytes);
+    rig_close(&rig);
+}
+
+struct sender {
+    struct peal_conn *conn;
+    const void *bytes;
+    size_t size;
+    ssize_t result;
+};
+
+static void *send_elsewhere(void *arg)
+{
+    struct sender *sender = arg;
+    sender->result = peal_conn_send(sender->conn, sender->bytes, sender->size);
+    return NULL;
+}
+
+/* The kernel takes of what was queued, and there is no memory for the piece behind it: what went
+ * must not count as pending any more, or another thread would be told that the cap is reached, and
+ * the connection be aborted (found by models/flush.pml). */
+static void what_went_before_a_piece_without_memory_is_not_pending(void **state)
+{
+    struct rig rig;
+    struct peal_server_options options = {.limits = {.output_bytes_max = 16 * MIB}};
+    unsigned char *bytes = calloc(1, 8 * MIB + 1);
+    struct peal_blob *blob;
+    pthread_t thread;
+    (void)state;
+    rig_open(&rig, &options);
+    int peer = rig_connect(&rig);
+    assert_int_equal(peal_blob_copy(bytes, 8 * MIB, &blob), 0);
+    assert_int_equal(peal_conn_send_ref(rig.witness.conn, blob), 8 * MIB);
+    faults_start((struct faults){.kind = 'a', .nth = 1, .for_ever = true, .error = ENOMEM});
+    assert_int_equal(peal_conn_send(rig.witness.conn, bytes, 8 * MIB), -ENOMEM);
+    faults_stop();
+    assert_true(peal_conn_output_bytes(rig.witness.conn) < 8 * MIB); /* a part of it has gone */
+    struct sender sender = {.conn = rig.witness.conn, .bytes = bytes, .size = 8 * MIB + 1};
+    assert_int_equal(pthread_create(&thread, NULL, send_elsewhere, &sender), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(sender.result, 8 * MIB + 1);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    peal_blob_unref(blob);
     free(bytes);
     rig_close(&rig);
 }
@@ -583,6 +628,7 @@ int main(void)
         TEST(says_what_it_does_not_take),
         TEST(without_memory_nothing_is_accepted),
         TEST(a_piece_cut_in_two_ends_it),
+        TEST(what_went_before_a_piece_without_memory_is_not_pending),
         TEST(what_was_taken_counts_when_the_rest_cannot_be_awaited),
         TEST(sendv_keeps_the_order),
         TEST(a_blob_shared_by_many_goes_once),
