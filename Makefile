@@ -14,7 +14,7 @@ help:
 	@echo '  make build        build the library, the program (build/peal) and the examples'
 	@echo '  make run          build, then watch connections end in every way there is (peal demo)'
 	@echo '  make test         the quick honest whole: every test, every check'
-	@echo '  make test-long    the rest: sanitizers, valgrind, clang; takes its time'
+	@echo '  make test-long    the rest: sanitizers, valgrind, clang, a million connections, coverage'
 	@echo '  make check        only the checks: format, lint, lengths, layers, symbols, headers, docs'
 	@echo '  make bench        Peal beside its peers in all cases: at most 20 minutes; ARGS=--help'
 	@echo '  make bench-quick  the same, rougher, in 2 minutes'

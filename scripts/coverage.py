@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which lines and branches of the library the tests reach.
+"""Which lines and branches of the library the tests reach, module by module.
 
     coverage.py            builds build-coverage, runs the tests on both engines, prints the table,
                            and fails when a group of files has fallen below what it had reached
@@ -23,9 +23,10 @@ import common
 FOLDER = "build-coverage"
 LIFECYCLE = ("src/net/conn", "src/net/machine", "src/net/close_record", "src/net/handle",
              "src/net/server_stop", "src/net/shard", "src/net/accept")
-GOALS = {"lifecycle": (100.0, 100.0), "the rest": (95.0, 90.0)}
-FLOORS = {"lifecycle": (97.0, 88.0), "the rest": (95.0, 86.0)}
-SUITES = ("unit", "net", "hazards")
+SIMULATOR = ("src/sys/sim/", "src/sim/")
+GOALS = {"lifecycle": (100.0, 100.0), "the rest": (95.0, 90.0), "simulator": (95.0, 90.0)}
+FLOORS = {"lifecycle": (97.5, 91.0), "the rest": (97.5, 89.0), "simulator": (53.0, 45.0)}
+SUITES = ("unit", "net", "hazards", "soak", "conform", "sim", "lab")
 
 
 def run(*command, **environment):
@@ -33,7 +34,8 @@ def run(*command, **environment):
 
 
 def test():
-    """Runs what links the library's own objects, on epoll, and what waits for events on io_uring."""
+    """Runs what links the library's own objects on epoll, what waits for events on io_uring too.
+    Whether all of that is right is not asked here: make test does."""
     built = subprocess.run(("scripts/build.sh", FOLDER, "-Db_coverage=true", "-Dbuildtype=debug"),
                            cwd=common.ROOT, check=False)
     if built.returncode != 0:
@@ -42,7 +44,7 @@ def test():
         os.unlink(old)
     meson = ("meson", "test", "-C", FOLDER, "--no-rebuild", "-t", "3", "--quiet")
     run(*meson, *(word for suite in SUITES for word in ("--suite", suite)), PEAL_ENGINE="epoll")
-    run(*meson, "--suite", "engine", PEAL_ENGINE="io_uring")
+    run(*meson, "--suite", "engine", "--no-suite", "cli", PEAL_ENGINE="io_uring")
 
 
 def summary():
@@ -56,6 +58,8 @@ def summary():
 
 
 def group_of(path):
+    if path.startswith(SIMULATOR):
+        return "simulator"
     return "lifecycle" if path.startswith(LIFECYCLE) else "the rest"
 
 
@@ -63,26 +67,33 @@ def percent(part, whole):
     return 100.0 * part / whole if whole else 100.0
 
 
+def row(name, counts):
+    print(f"{name:34} {counts[0]:5}/{counts[1]:<5} {percent(*counts[:2]):5.1f}% "
+          f"{counts[2]:5}/{counts[3]:<5} {percent(*counts[2:]):5.1f}%")
+
+
 def report(files):
-    print(f"{'file':34} {'lines':>12} {'branches':>14}")
-    sums = {group: [0, 0, 0, 0] for group in GOALS}
-    for one in sorted(files, key=lambda one: (group_of(one["filename"]), one["filename"])):
-        counts = (one["line_covered"], one["line_total"],
-                  one["branch_covered"], one["branch_total"])
-        sums[group_of(one["filename"])] = [
-            a + b for a, b in zip(sums[group_of(one["filename"])], counts)]
-        print(f"{one['filename']:34} {counts[0]:5}/{counts[1]:<5} {percent(*counts[:2]):5.1f}% "
-              f"{counts[2]:5}/{counts[3]:<5} {percent(*counts[2:]):5.1f}%")
+    sums = {}
+    print(f"{'file':34} {'lines':>12} {'branches':>19}")
+    for group in GOALS:
+        sums[group] = [0, 0, 0, 0]
+        for one in sorted(files, key=lambda one: one["filename"]):
+            if group_of(one["filename"]) == group:
+                counts = (one["line_covered"], one["line_total"],
+                          one["branch_covered"], one["branch_total"])
+                sums[group] = [a + b for a, b in zip(sums[group], counts)]
+                row(one["filename"], counts)
+        row(f"= {group}", sums[group])
     good = True
     for group, counts in sums.items():
         got = (percent(*counts[:2]), percent(*counts[2:]))
-        print(f"{group}: {got[0]:.1f}% of lines (goal {GOALS[group][0]:g}%), "
-              f"{got[1]:.1f}% of branches (goal {GOALS[group][1]:g}%)")
-        for value, floor, what in zip(got, FLOORS[group], ("lines", "branches")):
+        for value, floor, goal, what in zip(got, FLOORS[group], GOALS[group],
+                                            ("lines", "branches")):
             if value < floor:
                 good = False
-                print(f"coverage: {group}: {value:.1f}% of {what} are reached, they were {floor:g}%. "
-                      "Test what is new, or say in the source why it cannot be reached.")
+                print(f"coverage: {group}: {value:.1f}% of {what} are reached; {floor:g}% were, "
+                      f"and {goal:g}% is the goal. Test what is new, or say in the source why it "
+                      "cannot be reached.")
     return good
 
 

@@ -83,6 +83,7 @@ fi
 if [[ $purpose == long ]]; then
     need valgrind valgrind
     need util-linux setarch
+    need gcovr gcovr
     # The sanitizers' libraries: gcc brings its own, clang's come apart.
     need libclang-rt-14-dev /usr/lib/llvm-*/lib/clang/*/lib/linux /usr/lib/clang/*/lib/linux
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-2-Clause
-# The long tests: scripts/test-long.sh [asan|tsan|clang|valgrind|models|soak|lab]... (without an argument, all).
+# The long tests: scripts/test-long.sh [WHICH]... (without an argument, all).
 #
 #   asan      gcc's address, undefined-behaviour and leak sanitizers
 #   tsan      gcc's thread sanitizer
@@ -9,13 +9,14 @@
 #   soak      a million connections on each engine that leave nothing behind (scripts/soak.sh)
 #   lab       100,000 runs of the lab from a seed of today's, torture from three seeds, the whole table
 #             of coverage
+#   coverage  which lines and branches the tests reach, module by module; fails below what they did
 #   models    every search of models/ by Spin, also the larger ones (skipped where Spin is not there)
 #
 # Each runs every test (valgrind: those it can run in time) and, where it makes sense, the demo.
 set -u
 cd "$(dirname "$0")/.."
 if (($# == 0)); then
-    set -- asan tsan clang valgrind models soak lab
+    set -- asan tsan clang valgrind models soak lab coverage
 fi
 runs=()
 
@@ -149,8 +150,12 @@ for which in "$@"; do
             lab "torture-$seed" torture --from "$seed" "${keep[@]}"
         done
         ;;
+    coverage)
+        scripts/coverage.py
+        runs+=("case:coverage=$?")
+        ;;
     *)
-        echo "test-long: '$which' is none of asan, tsan, clang, valgrind, models, soak, lab." >&2
+        echo "test-long: '$which' is none of asan, tsan, clang, valgrind, models, soak, lab, coverage." >&2
         exit 2
         ;;
     esac

@@ -334,7 +334,8 @@ static void a_kernel_that_will_not_watch_is_an_error(void **state)
         n = probe_send(&probe, data, LARGE);
     } while (n == LARGE);
     assert_int_equal(faults_stop(), 1);
-    assert_int_equal(n, -ENOSPC);
+    assert_true(probe.io.flags & PL_IO_REFUSED ? n > 0
+                                               : n == -ENOSPC); /* a part was taken, or none */
     close_pair();
     free(data);
 }
