@@ -151,6 +151,12 @@ void pl_sim_changed(struct pl_sim_file *file)
     pl_sim_wake(file);
 }
 
+void pl_sim_has_input(struct pl_sim_file *file)
+{
+    file->inputs++;
+    pl_sim_changed(file);
+}
+
 /* ---- eventfd */
 
 struct event_file {
@@ -212,7 +218,7 @@ static ssize_t write_event(struct event_file *event, const void *data, size_t si
         return -EAGAIN;
     }
     event->value += more;
-    pl_sim_changed(&event->file);
+    pl_sim_has_input(&event->file);
     return sizeof more;
 }
 
@@ -315,7 +321,7 @@ void pl_sim_raise(int number)
     sigaddset(&pl_sim.signals, number);
     for (int fd = FIRST_FD; fd < PL_SIM_FDS_MAX; fd++) {
         if (pl_sim.fds[fd] && pl_sim.fds[fd]->kind == PL_SIM_SIGNALFD) {
-            pl_sim_changed(pl_sim.fds[fd]);
+            pl_sim_has_input(pl_sim.fds[fd]);
         }
     }
 }
@@ -474,6 +480,7 @@ ssize_t sys_read(int fd, void *data, size_t size)
         return sys_recv(fd, data, size, 0);
     case PL_SIM_REGULAR: /* read in place with pread: there is no offset here */
     case PL_SIM_EPOLL:
+    case PL_SIM_RING:
         break;
     }
     return -EINVAL;
@@ -502,6 +509,7 @@ ssize_t sys_write(int fd, const void *data, size_t size)
         return sys_send(fd, data, size, 0);
     case PL_SIM_SIGNALFD:
     case PL_SIM_EPOLL:
+    case PL_SIM_RING:
         break;
     }
     return -EINVAL;
@@ -531,7 +539,8 @@ ssize_t sys_pread(int fd, void *data, size_t size, off_t offset)
 void pl_sim_files_end(void)
 {
     if (pl_sim.fds_open > 0) {
-        static const char *const kinds[] = {"socket", "epoll", "eventfd", "signalfd", "file"};
+        static const char *const kinds[] = {"socket",   "epoll", "eventfd",
+                                            "signalfd", "file",  "ring"};
         int fd = FIRST_FD;
         while (!pl_sim.fds[fd]) {
             fd++;

@@ -146,7 +146,14 @@ void pl_sim_threads_end(void);
 
 /* ---- files: file.c */
 
-enum pl_sim_kind { PL_SIM_SOCKET, PL_SIM_EPOLL, PL_SIM_EVENTFD, PL_SIM_SIGNALFD, PL_SIM_REGULAR };
+enum pl_sim_kind {
+    PL_SIM_SOCKET,
+    PL_SIM_EPOLL,
+    PL_SIM_EVENTFD,
+    PL_SIM_SIGNALFD,
+    PL_SIM_REGULAR,
+    PL_SIM_RING
+};
 
 /* Somebody who is told whenever what may be read or written of a file has changed. */
 struct pl_sim_watcher {
@@ -159,6 +166,8 @@ struct pl_sim_file {
     enum pl_sim_kind kind;
     unsigned names; /* fds that name it, and calls that are under way */
     struct pl_sim_watcher *watchers;
+    uint32_t inputs;                            /* counted: something came to be read */
+    uint32_t shortages;                         /* counted: a write found too little room */
     uint32_t (*poll)(struct pl_sim_file *file); /* EPOLL bits; NULL: cannot be polled */
     void (*unnamed)(struct pl_sim_file *file);  /* the last fd is gone: frees it, at some time */
 };
@@ -167,6 +176,7 @@ int pl_sim_may_open(void); /* 0, -EMFILE or -ENFILE: to be asked before a new fd
 int pl_sim_new_fd(struct pl_sim_file *file);
 struct pl_sim_file *pl_sim_file_of(int fd); /* NULL: EBADF, which fails a strict run */
 void pl_sim_changed(struct pl_sim_file *file);
+void pl_sim_has_input(struct pl_sim_file *file); /* changed, and there is more to read */
 void pl_sim_watch(struct pl_sim_file *file, struct pl_sim_watcher *watcher);
 void pl_sim_unwatch(struct pl_sim_watcher *watcher);
 void pl_sim_forget_watchers(struct pl_sim_file *file); /* of a file that goes away */

@@ -131,7 +131,7 @@ void pl_sim_queue_child(struct pl_sim_socket *listener, struct pl_sim_socket *ch
     *end = child;
     child->listener = listener;
     listener->queued++;
-    pl_sim_changed(&listener->file);
+    pl_sim_has_input(&listener->file);
 }
 
 void pl_sim_drop_from_queue(struct pl_sim_socket *child)
@@ -246,8 +246,8 @@ static int accept_fault(struct pl_sim_socket *listener)
     return result;
 }
 
-static int accept_one(struct pl_sim_socket *listener, struct sockaddr *ret_address,
-                      socklen_t *inout_size)
+int pl_sim_accept_from(struct pl_sim_socket *listener, struct sockaddr *ret_address,
+                       socklen_t *inout_size)
 {
     int result = pl_sim_may_open();
     if (result < 0) {
@@ -281,7 +281,9 @@ int sys_accept(int fd, struct sockaddr *ret_address, socklen_t *inout_size)
     int injected = pl_sim_hook('s', "accept4");
     int error;
     struct pl_sim_socket *socket = socket_of(fd, &error);
-    int result = injected ? -injected : error ? error : accept_one(socket, ret_address, inout_size);
+    int result = injected ? -injected
+                 : error  ? error
+                          : pl_sim_accept_from(socket, ret_address, inout_size);
     TRACE("accept(%d) = %d", fd, result);
     return result;
 }
@@ -362,7 +364,7 @@ static void break_connection(struct pl_sim_socket *socket)
     }
 }
 
-static ssize_t receive(struct pl_sim_socket *socket, void *data, size_t size, int flags)
+ssize_t pl_sim_recv_from(struct pl_sim_socket *socket, void *data, size_t size, int flags)
 {
     break_connection(socket);
     if (socket->in.size == 0 || socket->state == PL_SIM_LISTENING ||
@@ -394,7 +396,9 @@ ssize_t sys_recv(int fd, void *data, size_t size, int flags)
     int injected = pl_sim_hook('s', "recv");
     int error;
     struct pl_sim_socket *socket = socket_of(fd, &error);
-    ssize_t result = injected ? -injected : error ? error : receive(socket, data, size, flags);
+    ssize_t result = injected ? -injected
+                     : error  ? error
+                              : pl_sim_recv_from(socket, data, size, flags);
     TRACE("recv(%d, %zu) = %zd", fd, size, result);
     return result;
 }
@@ -425,8 +429,18 @@ static ssize_t may_write(struct pl_sim_socket *socket, size_t size)
     return (ssize_t)size;
 }
 
-static ssize_t write_pieces(struct pl_sim_socket *socket, const struct iovec *pieces, size_t count,
-                            int flags)
+/* Who wants to know of room learns of it: when bytes have gone, or now if there is room and only a
+ * fault has hidden it. */
+static void fell_short(struct pl_sim_socket *socket)
+{
+    socket->file.shortages++;
+    if (socket->file.poll(&socket->file) & EPOLLOUT) {
+        pl_sim_changed(&socket->file);
+    }
+}
+
+ssize_t pl_sim_write_to(struct pl_sim_socket *socket, const struct iovec *pieces, size_t count,
+                        int flags)
 {
     size_t all = 0;
     for (size_t i = 0; i < count; i++) {
@@ -445,6 +459,9 @@ static ssize_t write_pieces(struct pl_sim_socket *socket, const struct iovec *pi
     if (taken > 0) {
         pl_sim_protocol(socket)->was_written(socket);
     }
+    if (taken == -EAGAIN || (taken >= 0 && (size_t)taken < all)) {
+        fell_short(socket);
+    }
     return taken;
 }
 
@@ -455,7 +472,9 @@ ssize_t sys_send(int fd, const void *data, size_t size, int flags)
     int error;
     struct pl_sim_socket *socket = socket_of(fd, &error);
     const struct iovec piece = {.iov_base = (void *)(uintptr_t)data, .iov_len = size};
-    ssize_t result = injected ? -injected : error ? error : write_pieces(socket, &piece, 1, flags);
+    ssize_t result = injected ? -injected
+                     : error  ? error
+                              : pl_sim_write_to(socket, &piece, 1, flags);
     TRACE("send(%d, %zu) = %zd", fd, size, result);
     pl_sim_point();
     return result;
@@ -471,7 +490,7 @@ ssize_t sys_sendmsg(int fd, const struct msghdr *message, int flags)
                      : error  ? error
                      : message->msg_iovlen > IOV_MAX_LINUX
                          ? -EMSGSIZE
-                         : write_pieces(socket, message->msg_iov, message->msg_iovlen, flags);
+                         : pl_sim_write_to(socket, message->msg_iov, message->msg_iovlen, flags);
     TRACE("sendmsg(%d, %zu pieces) = %zd", fd, message->msg_iovlen, result);
     pl_sim_point();
     return result;
@@ -486,7 +505,7 @@ static ssize_t send_from(struct pl_sim_socket *socket, struct pl_sim_file *file,
         return there;
     }
     const struct iovec piece = {.iov_base = (void *)(uintptr_t)data, .iov_len = (size_t)there};
-    ssize_t result = write_pieces(socket, &piece, 1, MSG_NOSIGNAL);
+    ssize_t result = pl_sim_write_to(socket, &piece, 1, MSG_NOSIGNAL);
     if (result > 0) {
         *inout_offset += result;
     }

@@ -74,6 +74,13 @@ void pl_sim_drop_from_queue(struct pl_sim_socket *child);
 struct pl_sim_socket *pl_sim_new_child(struct pl_sim_socket *listener,
                                        struct pl_sim_socket *connector);
 
+/* What the calls do with a socket that they have found. */
+int pl_sim_accept_from(struct pl_sim_socket *listener, struct sockaddr *ret_address,
+                       socklen_t *inout_size);
+ssize_t pl_sim_recv_from(struct pl_sim_socket *socket, void *data, size_t size, int flags);
+ssize_t pl_sim_write_to(struct pl_sim_socket *socket, const struct iovec *pieces, size_t count,
+                        int flags);
+
 void pl_sim_deliveries_end(void); /* tcp.c */
 
 /* ---- the protocols. Results as of the calls: a count or a negative errno. */

@@ -228,7 +228,7 @@ static void arrive(struct pl_sim_socket *socket)
             socket->unacked += size;
             deliver_at(pl_sim_after(delay_ms * 1000000u), ACK, socket, 0);
         }
-        pl_sim_changed(&peer->file);
+        pl_sim_has_input(&peer->file);
         pl_sim_changed(&socket->file);
     }
     if (socket->out.size == 0 && socket->fin_asked && !socket->fin_arrived) {

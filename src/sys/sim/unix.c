@@ -190,7 +190,7 @@ static void put_unix(struct pl_sim_socket *socket, const void *data, size_t size
 
 static void was_written_unix(struct pl_sim_socket *socket)
 {
-    pl_sim_changed(&socket->peer->file);
+    pl_sim_has_input(&socket->peer->file);
     pl_sim_changed(&socket->file);
 }
 

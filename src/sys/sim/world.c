@@ -10,7 +10,8 @@
  *   fault.c    what strikes, when                       file.c    fds, eventfd, signalfd, files
  *   heap.c     memory that fails, and is kept back      epoll.c   events of files
  *   socket.c   the calls on sockets                     tcp.c, unix.c   what the other end notices
- *   names.c    hosts, interfaces, environment           world.c   begin, end, fail; text
+ *   names.c    hosts, interfaces, environment           uring*.c  io_uring: queues and operations
+ *   world.c    begin, end, fail; text
  *
  * Without a run the world is there too, with one thread, no faults and usual buffers: that is how
  * the conformance scripts see it. A run (pl_sim_begin to pl_sim_end) is strict: a call on an fd
