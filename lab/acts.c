@@ -156,7 +156,8 @@ static void task_dropped(void *user)
 static void post_task(struct lab_conn *lab)
 {
     world.tasks_left++;
-    world.tasks_left -= LAB_CALL(peal_loop_post_or_drop(some_loop(), task, task_dropped, lab)) < 0;
+    int result = LAB_CALL(peal_loop_post_or_drop(some_loop(), task, task_dropped, lab));
+    world.tasks_left -= result < 0;
 }
 
 static void defer_task(struct lab_conn *lab)
@@ -263,6 +264,7 @@ static void act_with_client(void)
 
 static void act_with_server(unsigned writer)
 {
+    int result;
     struct world_server *server = some_server();
     if (!server) {
         return;
@@ -271,8 +273,8 @@ static void act_with_server(unsigned writer)
     case 0:
     case 1:
         world.visits_left++;
-        world.visits_left -=
-            LAB_CALL(peal_server_for_each(server->server, visit, visited, NULL)) < 0;
+        result = LAB_CALL(peal_server_for_each(server->server, visit, visited, NULL));
+        world.visits_left -= result < 0;
         break;
     case 2:
     case 3:

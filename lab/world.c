@@ -300,12 +300,14 @@ bool world_add_client(const struct peal_client_options *options)
 
 void world_hold(struct lab_conn *lab, struct peal_conn *conn)
 {
+    struct world_hold hold = {peal_conn_ref(conn), lab};
     for (unsigned i = 0; i < HELD_MAX; i++) {
         if (!world.held[i].conn) {
-            world.held[i] = (struct world_hold){peal_conn_ref(conn), lab};
+            world.held[i] = hold;
             return;
         }
     }
+    peal_conn_unref(hold.conn);
 }
 
 void world_drop_holds(void)

@@ -236,7 +236,6 @@ static struct pl_sim_thread *interrupting(struct pl_sim_thread **ready, unsigned
 
 void pl_sim_point(void)
 {
-    struct pl_sim_thread *thread = myself();
     count_step();
     if (pl_sim_strikes(PL_SIM_STALL)) {
         pl_sim.now_ns += (pl_choice_below(&pl_sim.choice, STALL_MAX_MS) + 1) * 1000000u;
@@ -244,6 +243,12 @@ void pl_sim_point(void)
     }
     pl_sim_network_run();
     ready_by_time();
+    pl_sim_small_point();
+}
+
+void pl_sim_small_point(void)
+{
+    struct pl_sim_thread *thread = myself();
     struct pl_sim_thread *ready[PL_SIM_THREADS_MAX];
     unsigned count = list_ready(ready);
     struct pl_sim_thread *next = count > 0 ? interrupting(ready, count) : NULL;

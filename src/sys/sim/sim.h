@@ -130,6 +130,8 @@ const char *pl_sim_fault_name(enum pl_sim_fault kind);
 /* A place at which another thread may go on. Every call of the seam that can be seen by another
  * thread has one. */
 void pl_sim_point(void);
+/* The same between two calls: no step is counted, and time stands still. */
+void pl_sim_small_point(void);
 /* Something was moved: bytes, a connection, the clock. Steps without end and without this fail. */
 void pl_sim_progress(void);
 /* Waits until somebody wakes the object, or the moment has come: false. */
