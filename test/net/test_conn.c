@@ -2,6 +2,7 @@
 /* If this broke, a connection would not open once, close once, say why, or deliver what it accepted
  * (G1 to G6). */
 #include "support/baseline.h"
+#include "support/faults.h"
 #include "support/raw.h"
 #include "support/rig.h"
 
@@ -227,6 +228,55 @@ static void reset_while_output_is_pending_is_counted(void **state)
     rig_close(&rig);
 }
 
+static void note_eof(struct peal_conn *conn, struct witness *witness)
+{
+    (void)conn;
+    (*(unsigned *)witness->tag)++;
+}
+
+/* on_eof need not close: with the peer's end both have passed. */
+static void the_peers_fin_after_ours_closes_also_with_on_eof(void **state)
+{
+    struct rig rig;
+    unsigned ends = 0;
+    (void)state;
+    rig_open(&rig, &(struct peal_server_options){.ops = &witness_eof_ops});
+    rig.witness.also_eof = note_eof;
+    rig.witness.tag = &ends;
+    int peer = rig_connect(&rig);
+    peal_conn_shutdown(rig.witness.conn);
+    rig_turns(&rig, 2);
+    raw_expect_fin(peer);
+    raw_send(peer, "more", 4);
+    raw_fin(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_int_equal(ends, 1);
+    assert_int_equal(rig.witness.bytes, 4);
+    assert_int_equal(rig.witness.record.cause, PEAL_CAUSE_LOCAL_CLOSE);
+    assert_true(rig.witness.record.clean);
+    raw_close(peer);
+    rig_close(&rig);
+}
+
+/* The engine cannot stop reading: there is an end, with the reason, and not a paused connection
+ * whose data comes all the same. */
+static void a_pause_that_the_kernel_refuses_ends_it(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    faults_start((struct faults){.name = "epoll_ctl", .nth = 1, .error = ENOMEM});
+    peal_conn_pause_reading(rig.witness.conn);
+    if (faults_stop() == 1) { /* io_uring asks nobody */
+        rig_until(&rig, rig.witness.closed == 1);
+        assert_int_equal(rig.witness.record.error, -ENOMEM);
+        assert_false(rig.witness.record.clean);
+    }
+    raw_close(peer);
+    rig_close(&rig);
+}
+
 static void the_loop_counts_what_its_connections_do(void **state)
 {
     struct rig rig;
@@ -264,6 +314,8 @@ int main(void)
         TEST(shutdown_goes_on_reading),
         TEST(peer_fin_while_output_is_pending_delivers_all),
         TEST(reset_while_output_is_pending_is_counted),
+        TEST(the_peers_fin_after_ours_closes_also_with_on_eof),
+        TEST(a_pause_that_the_kernel_refuses_ends_it),
         TEST(the_loop_counts_what_its_connections_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,6 +47,9 @@ static void a_reference_keeps_memory_not_the_socket(void **state)
     struct peal_conn *held = peal_conn_ref(rig.witness.conn);
     int fd = peal_conn_fd(held);
     assert_true(fcntl(fd, F_GETFD) >= 0);
+    struct sockaddr_in its_own;
+    socklen_t its_size = sizeof its_own;
+    assert_int_equal(getsockname(peer, (struct sockaddr *)&its_own, &its_size), 0);
     raw_close(peer);
     rig_until(&rig, rig.witness.closed == 1);
     assert_int_equal(fcntl(fd, F_GETFD), -1); /* closed, whoever holds what */
@@ -59,6 +62,8 @@ static void a_reference_keeps_memory_not_the_socket(void **state)
     assert_null(peal_conn_server(held));
     peal_conn_peer(held, &peer_addr);
     assert_int_equal(peal_addr_kind(&peer_addr), PEAL_ADDR_IPV4);
+    assert_int_equal(peal_addr_port(&peer_addr), ntohs(its_own.sin_port));
+    assert_true(peal_addr_is_loopback(&peer_addr));
     assert_int_equal(peal_conn_local(held, &peer_addr), -ENOTCONN);
     peal_conn_close(held);
     peal_conn_shutdown(held);

@@ -9,6 +9,7 @@
 #include <peal.h>
 
 #include <errno.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -352,6 +353,15 @@ static void adopts_what_is_connected(void **state)
     faults_start((struct faults){.kind = 'a', .nth = 1, .error = ENOMEM});
     assert_int_equal(peal_server_adopt(server, pair[0]), -ENOMEM);
     faults_stop();
+    int local[2]; /* whose address takes memory of its own */
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, local), 0);
+    for (unsigned nth = 1; nth <= 2; nth++) {
+        faults_start((struct faults){.kind = 'a', .nth = nth, .error = ENOMEM});
+        assert_int_equal(peal_server_adopt(server, local[0]), -ENOMEM);
+        assert_int_equal(faults_stop(), 1);
+    }
+    raw_close(local[0]);
+    raw_close(local[1]);
     peal_server_stop(server, 0);
     assert_int_equal(peal_server_adopt(server, pair[0]), PEAL_ERR_STOPPED);
     raw_close(pair[0]); /* they stayed ours */
@@ -388,6 +398,54 @@ static void a_pool_that_has_ended_loses_nothing_silently(void **state)
     raw_close(pair[1]);
     assert_int_equal(peal_server_connections(server), 0);
     end();
+}
+
+static sem_t all_held, may_go;
+
+static void hold_loop(void *user)
+{
+    (void)user;
+    sem_post(&all_held);
+    sem_wait(&may_go);
+}
+
+/* The sockets are on their way when the loops are told to end: nobody will take them in. */
+static void what_is_on_its_way_to_a_loop_that_ends_is_closed_and_counted(void **state)
+{
+    int pairs[LOOPS][2], late[2];
+    (void)state;
+    assert_int_equal(sem_init(&all_held, 0, 0), 0);
+    assert_int_equal(sem_init(&may_go, 0, 0), 0);
+    begin((struct peal_server_options){.conns_per_addr_max = LOOPS}, true, "127.0.0.1:0");
+    for (unsigned i = 0; i < LOOPS; i++) {
+        assert_int_equal(peal_loop_post(peal_pool_loop(pool, i), hold_loop, NULL), 0);
+    }
+    for (unsigned i = 0; i < LOOPS; i++) {
+        sem_wait(&all_held);
+    }
+    peal_pool_quit(pool);
+    for (unsigned i = 0; i < LOOPS; i++) {
+        raw_pair(pairs[i]);
+        assert_int_equal(peal_server_adopt(server, pairs[i][0]), 0);
+    }
+    for (unsigned i = 0; i < LOOPS; i++) {
+        sem_post(&may_go);
+    }
+    pool = peal_pool_free(pool);
+    assert_int_equal(stats_of_server().handover_lost, LOOPS);
+    for (unsigned i = 0; i < LOOPS; i++) {
+        raw_expect_fin(pairs[i][1]);
+        raw_close(pairs[i][1]);
+    }
+    raw_pair(late); /* the share of the address was given back: it is the loop that is missing */
+    assert_int_equal(peal_server_adopt(server, late[0]), PEAL_ERR_LOOP_ENDED);
+    raw_close(late[0]);
+    raw_close(late[1]);
+    assert_int_equal(peal_server_connections(server), 0);
+    assert_int_equal(opened, 0);
+    end();
+    sem_destroy(&all_held);
+    sem_destroy(&may_go);
 }
 
 /* ---- making one */
@@ -461,6 +519,7 @@ int main(void)
         TEST(pausing_accept_on_every_loop),
         TEST(adopts_what_is_connected),
         TEST(a_pool_that_has_ended_loses_nothing_silently),
+        TEST(what_is_on_its_way_to_a_loop_that_ends_is_closed_and_counted),
         TEST(says_what_it_does_not_take),
         TEST(no_server_on_a_loop_that_ends),
     };
