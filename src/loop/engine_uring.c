@@ -213,7 +213,7 @@ static void keep(struct pl_engine *engine, struct pl_io *io, const void *data, s
 static void received(struct pl_engine *engine, struct pl_io *io, int result, unsigned flags)
 {
     unsigned id = flags >> IORING_CQE_BUFFER_SHIFT;
-    if (!uring_is_detached(io)) {
+    if (!(io->armed & (URING_DETACHED | URING_LOST))) {
         if (io->engine_data) {
             uring_tell_kept(io, NULL);
         }

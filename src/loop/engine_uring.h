@@ -33,6 +33,7 @@ enum {
     URING_CANCEL_ACCEPT = 8,
     URING_DECIDED = 16, /* a connect that was refused at once: the errno is in poll_events */
     URING_EDGE = 32,    /* a watch's poll is multishot, because asking again would spin */
+    URING_LOST = 64,    /* what came found no memory: nothing that came after it may be told */
 };
 
 enum {
@@ -101,7 +102,8 @@ void uring_buffers_grow(struct pl_engine *engine); /* there were too few: a wish
 char *uring_buffer(struct pl_engine *engine, unsigned id);
 void uring_buffer_recycle(struct pl_engine *engine, unsigned id);
 
-/* Keeps a copy of what came while the io's reading was stopped. -ENOMEM: it could not. */
+/* Keeps a copy of what came while the io's reading was stopped. -ENOMEM: it could not, and the
+ * stream ends there. */
 int uring_keep(struct pl_io *io, const void *data, size_t size);
 
 /* Tells what was kept, as long as the io reads (or, with stop_if, until that says so). */

@@ -14,7 +14,9 @@
  *
  * A receive that is in flight cannot be stopped at once. What it brings after recv_stop is copied
  * to the io's list, in order, and told before anything else when reading goes on (E2). The list is
- * the one piece of memory that an io may own here, and goes with detach.
+ * the one piece of memory that an io may own here, and goes with detach. When there is no memory
+ * for it the stream ends there with ENOMEM: bytes after a gap are never told, also not as the rest
+ * before the end.
  *
  * Invariant: a buffer is with the kernel, in a completion that was not looked at yet, or in the
  * call of one handler. */
@@ -91,6 +93,7 @@ int uring_keep(struct pl_io *io, const void *data, size_t size)
 {
     struct kept *kept = sys_malloc(sizeof *kept + size);
     if (!kept) {
+        io->armed |= URING_LOST;
         return -ENOMEM;
     }
     kept->next = NULL;
@@ -155,6 +158,9 @@ void uring_recv_rest(struct pl_engine *engine, struct pl_io *io, size_t bytes_ma
     struct peal_loop *loop = engine->loop;
     unsigned interrupted = 0;
     uring_tell_kept(io, stop_if);
+    if (io->armed & URING_LOST) {
+        return;
+    }
     if (!engine->broken) {
         tell_completed(engine, io, stop_if);
     }

@@ -329,6 +329,33 @@ static void without_memory_to_keep_bytes_that_is_told(void **state)
     close_pair();
 }
 
+static bool never(struct pl_io *io)
+{
+    (void)io;
+    return false;
+}
+
+/* Found by the simulated kernel: the rest before the end was told behind a gap. */
+static void what_came_after_lost_bytes_is_never_told(void **state)
+{
+    (void)state;
+    open_pair(PL_IO_RECV);
+    turns(1);
+    probe_recv_stop(&probe);
+    send_pattern(100, 0);
+    faults_start((struct faults){.kind = 'a', .nth = 1, .error = ENOMEM});
+    while (probe.history[0] == '\0') {
+        turns(1);
+    }
+    assert_int_equal(faults_stop(), 1);
+    send_pattern(100, 100);
+    loop->ops->recv_rest(loop->engine, &probe.io, 1000, never);
+    assert_string_equal(probe.history, "e");
+    turns(3);
+    assert_string_equal(probe.history, "e");
+    close_pair();
+}
+
 /* ---- the same, seen by a program */
 
 static void pause_with_kept(struct rig *rig, int *ret_peer)
@@ -431,6 +458,7 @@ int main(void)
         TEST(a_fin_alone_while_paused_waits_for_the_reader),
         TEST(detaching_drops_what_is_kept),
         TEST(without_memory_to_keep_bytes_that_is_told),
+        TEST(what_came_after_lost_bytes_is_never_told),
         TEST(a_reset_while_paused_shows_kept_and_unread_bytes),
         TEST(a_close_while_paused_counts_kept_and_unread_bytes),
         TEST(an_abort_while_paused_resets),
