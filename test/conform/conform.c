@@ -26,8 +26,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct script *const tables[] = {state_scripts, ending_scripts, setup_scripts,
-                                              polling_scripts};
+static const struct script *const tables[] = {
+    state_scripts, ending_scripts, setup_scripts, polling_scripts,
+#ifdef CONFORM_RING
+    ring_scripts,
+#endif
+};
 static const char *const family_names[FAMILIES] = {"tcp4", "tcp6", "unix"};
 
 static bool has_tcp6;
@@ -207,8 +211,17 @@ int main(int argc, char **argv)
     if (!has_tcp6 && update) {
         return 2;
     }
+#ifdef CONFORM_RING
+    size_t count = sizeof tables / sizeof *tables;
+    if (!ring_can_open()) {
+        printf("# io_uring is skipped: no ring can be opened here\n");
+        count--;
+    }
+#else
+    size_t count = sizeof tables / sizeof *tables;
+#endif
     int number = 0;
-    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++) {
+    for (size_t t = 0; t < count; t++) {
         for (const struct script *script = tables[t]; script->name; script++) {
             if (only && strcmp(only, script->name) != 0) {
                 continue;

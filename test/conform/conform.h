@@ -21,7 +21,9 @@ struct script {
 };
 
 /* Each file of scripts ends with its table, closed by a script without a name. */
-extern const struct script state_scripts[], ending_scripts[], setup_scripts[], polling_scripts[];
+extern const struct script state_scripts[], ending_scripts[], setup_scripts[], polling_scripts[],
+    ring_scripts[];
+bool ring_can_open(void);
 
 struct name {
     struct sockaddr_storage address;

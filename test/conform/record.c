@@ -119,10 +119,11 @@ static const struct {
     ERROR(EALREADY),        ERROR(EAFNOSUPPORT), ERROR(ENOPROTOOPT),  ERROR(EFAULT),
     ERROR(EPROTONOSUPPORT), ERROR(EMSGSIZE),     ERROR(ESPIPE),       ERROR(ENOTDIR),
     ERROR(EACCES),          ERROR(ETIMEDOUT),    ERROR(EINTR),        ERROR(ESOCKTNOSUPPORT),
+    ERROR(ECANCELED),       ERROR(ENOBUFS),
 };
 #undef ERROR
 
-static const char *error_name(long number)
+const char *error_name(long number)
 {
     static char unknown[32];
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
@@ -134,7 +135,7 @@ static const char *error_name(long number)
     return unknown;
 }
 
-static const char *event_names(uint32_t events, char *names, size_t size)
+const char *event_names(uint32_t events, char *names, size_t size)
 {
     static const struct {
         uint32_t bit;
