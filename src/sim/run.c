@@ -87,26 +87,61 @@ static void hand_in(enum run_outcome outcome, const char *why)
     report->outcome = outcome;
 }
 
+/* The recorder's last lines: count of them come, and the first few are passed over. */
+struct last_lines {
+    size_t count, skipped;
+};
+
+static void count_line(const char *text, void *user)
+{
+    (void)text;
+    ((struct last_lines *)user)->count++;
+}
+
 static void print_line(const char *text, void *user)
 {
-    (void)user;
+    struct last_lines *lines = user;
+    if (lines->skipped > 0) {
+        lines->skipped--;
+        return;
+    }
     fprintf(stderr, "    %s\n", text);
 }
 
-static void fail(const char *text)
+/* What the loop that this thread is in has seen lately. */
+static void print_recorder(void)
+{
+    struct last_lines lines = {0};
+    struct peal_loop *loop = peal_loop_current();
+    if (loop) {
+        peal_loop_print_recorder(loop, count_line, &lines);
+        lines.skipped = lines.count > RECORDER_LINES_MAX ? lines.count - RECORDER_LINES_MAX : 0;
+        fprintf(stderr, "flight recorder of %s, on thread %s:\n", peal_loop_name(loop),
+                pl_sim_thread_name());
+        peal_loop_print_recorder(loop, print_line, &lines);
+    }
+}
+
+/* A crash may have come to a thread that does not have the baton, or in the midst of anything: then
+ * only what is at hand is told. */
+static void fail_at(const char *text, bool is_crash)
 {
     if (report->outcome == RUN_UNFINISHED) {
         hand_in(RUN_FAILED, text);
         if (pl_sim.is_traced) {
             pl_sim_trace("FAILED: %s", text);
-            struct peal_loop *loop = peal_loop_current();
-            if (loop) {
-                fprintf(stderr, "flight recorder of %s:\n", peal_loop_name(loop));
-                peal_loop_print_recorder(loop, print_line, NULL);
+            print_recorder();
+            if (!is_crash) {
+                pl_sim_on_each_thread(print_recorder);
             }
         }
     }
     _exit(1);
+}
+
+static void fail(const char *text)
+{
+    fail_at(text, false);
 }
 
 static void crash(int number)
@@ -115,10 +150,16 @@ static void crash(int number)
     if (number == SIGALRM) {
         snprintf(text, sizeof text, "no end within %d s: the program goes round in circles",
                  RUN_STUCK_S);
-        fail(text);
+        fail_at(text, true);
     }
     snprintf(text, sizeof text, "the program crashed: %s", strsignal(number));
-    fail(text);
+    fail_at(text, true);
+}
+
+/* The program has called exit. */
+static void leave(void)
+{
+    fail_at("the program ended its process", true);
 }
 
 static void catch_crashes(void)
@@ -131,6 +172,7 @@ static void catch_crashes(void)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         sigaction(numbers[i], &action, NULL);
     }
+    atexit(leave);
     alarm(RUN_STUCK_S);
 }
 

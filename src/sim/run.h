@@ -16,6 +16,7 @@ enum {
     RUN_DRAWS_MAX = 1 << 14,
     RUN_WHY_MAX = 1024,
     RUN_SHARED_MAX = 1 << 16,
+    RECORDER_LINES_MAX = 60,
     RUN_STUCK_S = 20 /* of real time, without an end */
 };
 

@@ -99,12 +99,37 @@ static void hand_baton(struct pl_sim_thread *to)
     syscall(SYS_futex, &to->has_baton, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-static void await_baton(struct pl_sim_thread *thread)
+static void (*on_each)(void); /* the run is over: see pl_sim_on_each_thread */
+static struct pl_sim_thread *asker;
+
+static void take_baton(struct pl_sim_thread *thread)
 {
     while (!atomic_load_explicit(&thread->has_baton, memory_order_acquire)) {
         syscall(SYS_futex, &thread->has_baton, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
     }
     atomic_store_explicit(&thread->has_baton, 0, memory_order_relaxed);
+}
+
+static void await_baton(struct pl_sim_thread *thread)
+{
+    take_baton(thread);
+    while (on_each) {
+        on_each();
+        hand_baton(asker);
+        take_baton(thread);
+    }
+}
+
+void pl_sim_on_each_thread(void (*fn)(void))
+{
+    asker = myself();
+    on_each = fn;
+    for (unsigned i = 0; i < pl_sim.threads_count; i++) {
+        if (pl_sim.threads[i] != asker) {
+            hand_baton(pl_sim.threads[i]);
+            take_baton(asker);
+        }
+    }
 }
 
 static void become_ready(struct pl_sim_thread *thread, bool was_woken)

@@ -141,6 +141,9 @@ void pl_sim_wake_one(const void *object); /* any one */
 uint64_t pl_sim_after(uint64_t ns);       /* now + ns, without overflow */
 uint64_t pl_sim_thread_number(void);      /* the caller's, from 1 */
 const char *pl_sim_thread_name(void);
+/* For the end of a run that has failed: calls fn on every other thread of it, where that stands.
+ * Only the thread that has the baton may, and none goes on after it. */
+void pl_sim_on_each_thread(void (*fn)(void));
 void pl_sim_forked(void); /* in a child process, before it begins a run */
 /* Called by world.c. */
 void pl_sim_threads_begin(void);
