@@ -49,8 +49,8 @@ struct peal_sim_scenario {
     void (*run)(void);
 };
 
-/* The command line: run, torture, exhaust, replay, shrink, list (each tells of itself with --help). Returns what main
- * is to return: 0, 1 when a run failed, 2 when the command line is wrong. */
+/* The command line: run, torture, exhaust, replay, shrink, list (each tells of itself with --help).
+ * Returns what main is to return: 0, 1 when a run failed, 2 when the command line is wrong. */
 PEAL_API int peal_sim_main(int argc, char **argv, const struct peal_sim_scenario *scenarios,
                            size_t count);
 
@@ -76,8 +76,8 @@ PEAL_API void peal_sim_note(const char *format, ...) PEAL_PRINTF(1, 2);
 /* No more faults, from here to the end: the system is to come to rest. */
 PEAL_API void peal_sim_calm(void);
 
-/* From here on (true) to there (false), exhaust tries every order of the threads; elsewhere they run
- * as they are. Other commands take no notice. */
+/* From here on (true) to there (false), exhaust tries every order of the threads; elsewhere they
+ * run as they are. Other commands take no notice. */
 PEAL_API void peal_sim_explore(bool on);
 
 /* Simulated time; sleeping lets the others go on. */

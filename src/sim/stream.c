@@ -9,8 +9,9 @@
  *     00 01 0a ...
  *
  * Lines before "bytes" stand in any order; one that is not known is an error, so that a stream of a
- * later form is not misread. `explores 2` is a run of exhaust with two preemptions, `fault-call a 12 on` is a torture: allocations ('a') or system calls
- * ('s') fail from the 12th ("on") or at the 12th ("once"). */
+ * later form is not misread. `explores 2` is a run of exhaust with two preemptions, `fault-call a
+ * 12 on` is a torture: allocations ('a') or system calls ('s') fail from the 12th ("on") or at the
+ * 12th ("once"). */
 #include "sim/run.h"
 
 #include <errno.h>
