@@ -55,16 +55,19 @@ static struct world_server *some_server(void)
 
 /* ---- with a reference, on any thread */
 
-static void end_somehow(struct peal_conn *conn)
+static void end_somehow(struct lab_conn *lab, struct peal_conn *conn)
 {
     switch (peal_sim_below(3)) {
     case 0:
+        lab_ends(lab, LAB_CLOSE);
         LAB_DO(peal_conn_close(conn));
         break;
     case 1:
+        lab_ends(lab, LAB_SHUTDOWN);
         LAB_DO(peal_conn_shutdown(conn));
         break;
     default:
+        lab_ends(lab, LAB_ABORT);
         LAB_DO(peal_conn_abort(conn));
         break;
     }
@@ -76,7 +79,7 @@ static void act_by_reference(struct lab_conn *lab, struct peal_conn *conn, unsig
     if (peal_sim_below(4) < 3) {
         lab_send(lab, conn, writer, some_size(), ways[peal_sim_below(4)]);
     } else {
-        end_somehow(conn);
+        end_somehow(lab, conn);
     }
 }
 
@@ -108,9 +111,11 @@ static void act_by_id(struct lab_conn *lab, unsigned writer)
         lab_send(lab, NULL, writer, some_size(), LAB_SEND_TO_ID);
         break;
     case 2:
+        lab_ends(lab, LAB_CLOSE);
         LAB_DO(peal_conn_close_id(lab->id));
         break;
     default:
+        lab_ends(lab, LAB_ABORT);
         LAB_DO(peal_conn_abort_id(lab->id));
         break;
     }
@@ -168,6 +173,7 @@ static void defer_task(struct lab_conn *lab)
 struct act_timer {
     struct peal_timer timer;
     struct lab_conn *lab;
+    uint64_t due_ms;
 };
 
 static void timer_fired(struct peal_timer *timer, void *user)
@@ -176,6 +182,7 @@ static void timer_fired(struct peal_timer *timer, void *user)
     struct lab_conn *lab = own->lab;
     lab_check_top_level("a timer");
     PEAL_SIM_CHECK(timer == &own->timer);
+    PEAL_SIM_CHECK(peal_sim_now_ms() >= own->due_ms);
     if (peal_sim_chance(50)) { /* its storage may go in its own callback */
         LAB_DO(peal_timer_deinit(timer));
         memset(own, 0xdd, sizeof *own);
@@ -189,7 +196,9 @@ static void start_timer(struct lab_conn *lab)
     struct act_timer *timer = room(sizeof *timer);
     timer->lab = lab;
     LAB_DO(peal_timer_init(&timer->timer, peal_loop_current(), timer_fired, timer));
-    LAB_DO(peal_timer_start(&timer->timer, peal_sim_below(300), 0));
+    uint64_t delay_ms = peal_sim_below(300);
+    timer->due_ms = peal_sim_now_ms() + delay_ms;
+    LAB_DO(peal_timer_start(&timer->timer, delay_ms, 0));
     if (peal_sim_chance(20)) {
         LAB_DO(peal_timer_cancel(&timer->timer));
         memset(timer, 0xdd, sizeof *timer);
@@ -388,12 +397,15 @@ static void pause_or_resume(struct lab_conn *lab, struct peal_conn *conn)
     }
 }
 
-static void change_limits(struct peal_conn *conn)
+static void change_limits(struct lab_conn *lab, struct peal_conn *conn)
 {
     struct peal_conn_limits limits;
     world_limits(&limits);
     int result = LAB_CALL(peal_conn_set_limits(conn, &limits));
     PEAL_SIM_CHECK(result == 0 || result == -EPIPE || result == -ENOMEM);
+    if (result == 0) {
+        lab_limits(lab, &limits);
+    }
 }
 
 void act_in_callback(struct lab_conn *lab, struct peal_conn *conn)
@@ -408,12 +420,13 @@ void act_in_callback(struct lab_conn *lab, struct peal_conn *conn)
         break;
     case 5:
     case 6:
-        end_somehow(conn);
+        end_somehow(lab, conn);
         break;
     case 7:
         pause_or_resume(lab, conn);
         break;
     case 8:
+        lab->wants_drain = true;
         LAB_DO(peal_conn_want_drain(conn));
         break;
     case 9:
@@ -421,7 +434,7 @@ void act_in_callback(struct lab_conn *lab, struct peal_conn *conn)
         world_hold(lab, conn);
         break;
     case 11:
-        change_limits(conn);
+        change_limits(lab, conn);
         break;
     case 12:
         LAB_DO(peal_conn_flush(conn));

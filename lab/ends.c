@@ -154,6 +154,7 @@ static void end_all_and_go_on(struct lab_conn *lab, struct peal_conn *conn)
     lab_send(lab, conn, writer_of_loop(), 100, LAB_SEND);
     LAB_DO(peal_conn_pause_reading(conn));
     LAB_DO(peal_conn_resume_reading(conn));
+    lab->wants_drain = true;
     LAB_DO(peal_conn_want_drain(conn));
     PEAL_SIM_CHECK(peal_conn_id(conn) == lab->id);
 }
@@ -292,6 +293,61 @@ void lab_no_fds_left(void)
         lab_peer_shutdown(&peers[i]);
         lab_peer_read_all(&peers[i]);
         check_all_came(&peers[i]);
+        lab_peer_end(&peers[i], false);
+    }
+    end();
+}
+
+/* ---- every time-out ends what it is for, in its time: promises.c looks at the clock */
+
+static void be_left_waiting(struct lab_conn *lab, struct peal_conn *conn)
+{
+    switch (peal_sim_below(4)) {
+    case 0:
+        break;
+    case 1:
+        lab_ends(lab, LAB_SHUTDOWN);
+        LAB_DO(peal_conn_shutdown(conn));
+        break;
+    case 2:
+        lab_ends(lab, LAB_CLOSE);
+        LAB_DO(peal_conn_close(conn));
+        break;
+    default:
+        pour(lab, conn);
+        break;
+    }
+}
+
+void lab_time_outs(void)
+{
+    static const uint32_t times_ms[] = {200, 500, PEAL_NEVER};
+    struct peal_server_options options = {0};
+    struct lab_peer peers[PEERS_MAX];
+    unsigned count = 0;
+    options.limits.idle_ms = times_ms[peal_sim_below(3)];
+    options.limits.half_close_ms = times_ms[peal_sim_below(3)];
+    options.limits.flush_ms = times_ms[peal_sim_below(3)];
+    options.limits.linger_ms = times_ms[peal_sim_below(3)];
+    const struct world_server *server = stage(0, &options);
+    world_hooks.opened = be_left_waiting;
+    world_hooks.data = world_hooks.eof = listen_only;
+    for (unsigned i = 0; server && i < PEERS_MAX; i++) {
+        if (lab_peer_connect(server, i, &peers[count])) {
+            count++;
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        peal_sim_sleep_ms(peal_sim_below(300));
+        if (peal_sim_chance(50)) {
+            lab_peer_send(&peers[i], 20);
+        }
+        if (peal_sim_chance(50)) {
+            lab_peer_shutdown(&peers[i]);
+        }
+    }
+    peal_sim_sleep_ms(4000);
+    for (unsigned i = 0; i < count; i++) {
         lab_peer_end(&peers[i], false);
     }
     end();

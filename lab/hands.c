@@ -414,6 +414,7 @@ static void pour_some(struct lab_conn *lab, struct peal_conn *conn)
         LAB_DO(peal_conn_shutdown(conn));
     }
     if (peal_sim_chance(10)) {
+        lab->wants_drain = true;
         LAB_DO(peal_conn_want_drain(conn));
     }
 }

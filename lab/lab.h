@@ -25,6 +25,7 @@ void lab_disconnect_inside(void);
 void lab_gone_before_accept(void);
 void lab_used_again(void);
 void lab_no_fds_left(void);
+void lab_time_outs(void);
 /* hands.c */
 void lab_stop_while_accepting(void);
 void lab_posts(void);

@@ -19,6 +19,8 @@
  * spins, the simulated system checks itself. */
 #include "oracle.h"
 
+#include "loop/loop.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,6 +39,7 @@ void lab_begin(void)
     conns = NULL;
     streams_count = 0;
     conns_open = 0;
+    lab_promises_begin();
 }
 
 void lab_enter(void)
@@ -182,6 +185,7 @@ void lab_read(struct lab_reader *reader, const void *data, size_t size)
     }
     if (reader->stream) {
         reader->stream->received = reader->received;
+        reader->stream->read_ms = peal_sim_now_ms();
     }
 }
 
@@ -225,6 +229,7 @@ struct lab_conn *lab_opened(struct peal_conn *conn, struct lab_server *server, b
         PEAL_SIM_CHECK(!server->is_stopped);
         server->opened++;
     }
+    lab_promises_opened(lab, conn);
     if (peal_conn_state(conn) != PEAL_CONN_OPEN && peal_conn_state(conn) != PEAL_CONN_CLOSING &&
         peal_conn_state(conn) != PEAL_CONN_CLOSED) {
         peal_sim_fail("on_open in state %s", peal_conn_state_text(peal_conn_state(conn)));
@@ -237,18 +242,24 @@ void lab_data(struct lab_conn *lab, struct peal_conn *conn)
     check_callback(lab, conn, "on_data");
     PEAL_SIM_CHECK(!lab->saw_eof);
     PEAL_SIM_CHECK(peal_conn_state(conn) == PEAL_CONN_OPEN);
+    lab->shown_while_paused |= lab->pauses > 0;
+    lab->shown_ms = pl_loop_now_ms(lab->loop);
+    lab_promises_moved(lab);
 }
 
 void lab_eof(struct lab_conn *lab, struct peal_conn *conn)
 {
     check_callback(lab, conn, "on_eof");
     PEAL_SIM_CHECK(!lab->saw_eof);
+    PEAL_SIM_CHECK(lab->pauses == 0);
     lab->saw_eof = true;
+    lab_promises_moved(lab);
 }
 
 void lab_drained(struct lab_conn *lab, struct peal_conn *conn)
 {
     check_callback(lab, conn, "on_drain");
+    lab_promises_drained(lab);
 }
 
 /* What another thread is sending at this moment may be in the record or not. */
@@ -275,6 +286,8 @@ static void check_record(const struct lab_conn *lab, const struct peal_close_rec
         wrong = "G5: less received than was shown";
     } else if (record->clean && record->bytes_unsent > 0) {
         wrong = "G5: clean, and bytes are unsent";
+    } else if (record->error == -EINTR || record->error == -EAGAIN) {
+        wrong = "G6: what says only to try again has ended it";
     }
     if (wrong) {
         peal_sim_fail("%s: send accepted %" PRIu64 ", %s", wrong, lab->out->accepted,
@@ -289,6 +302,7 @@ void lab_closed(struct lab_conn *lab, struct peal_conn *conn,
     check_callback(lab, conn, "on_close");
     lab->out->is_broadcast = lab->server && lab->server->broadcasts > 0;
     check_record(lab, record);
+    lab_promises_closed(lab, conn, record);
     if (LAB_CALL(peal_conn_find(lab->id, &found)) != -ESTALE) {
         peal_sim_fail("G4: the id of a connection that is closing still finds it");
     }
@@ -303,6 +317,7 @@ void lab_closed(struct lab_conn *lab, struct peal_conn *conn,
     if (lab->server) {
         PEAL_SIM_CHECK(!lab->server->is_stopped);
         lab->server->closed++;
+        lab_promises_gone(lab, conn);
     }
 }
 
@@ -364,6 +379,11 @@ ssize_t lab_send(struct lab_conn *lab, struct peal_conn *conn, unsigned writer, 
     stream->in_flight += size;
     ssize_t result = send_way(lab, conn, writer, room[writer], size, way);
     stream->in_flight -= size;
+    lab->has_sent_file |= way == LAB_SEND_FILE;
+    lab_promises_moved(lab);
+    if (conn && !lab->is_closed) {
+        lab_promises_sent(lab, conn);
+    }
     if (result < 0) {
         stream->sequence[writer]--;
         stream->accepted -= size;

@@ -25,7 +25,8 @@ struct lab_stream {
     /* the end that receives */
     uint32_t seen[LAB_WRITERS];
     uint64_t received;
-    bool saw_end; /* of the stream, without an error */
+    uint64_t read_ms; /* when that was last read */
+    bool saw_end;     /* of the stream, without an error */
 };
 
 /* What one end has read so far of the other's stream. */
@@ -37,6 +38,13 @@ struct lab_reader {
     uint32_t broadcasts_due;
     uint64_t received;
     bool is_tcp;
+};
+
+/* Of all limits that a connection has had, the least and the most. */
+struct lab_bounds {
+    uint32_t idle_least_ms, idle_most_ms, flush_least_ms, flush_most_ms;
+    uint32_t half_close_least_ms, half_close_most_ms, linger_least_ms, linger_most_ms;
+    size_t high_least, cap_most;
 };
 
 /* One of Peal's connections. */
@@ -51,12 +59,20 @@ struct lab_conn {
     bool is_closed, saw_eof;
     unsigned pauses;
     uint64_t shown; /* bytes that the program has consumed */
+    /* for promises.c */
+    bool has_bounds, shown_while_paused, wants_drain, has_sent_file, was_shut;
+    struct lab_bounds bounds;
+    uint64_t opened_ms, shown_ms;   /* by the clock of the turn: opened; last input */
+    uint64_t moved_ms;              /* the last of anything that restarts a limit */
+    uint64_t closed_ms, aborted_ms; /* when the program called these; 0: not */
 };
 
 struct lab_server {
     struct peal_server *server;
     uint64_t opened, closed;
     uint32_t broadcasts;
+    size_t conns_max, conns_per_addr_max; /* as in its options */
+    uint64_t open_v4, open_v6;            /* all peers of a family have one address */
     bool is_stopped;
     struct peal_drain_report report;
 };
@@ -108,6 +124,24 @@ unsigned lab_conns_open(void);
 enum lab_way { LAB_SEND, LAB_SENDV, LAB_SEND_REF, LAB_SEND_FILE, LAB_SEND_TO_ID, LAB_WAYS };
 ssize_t lab_send(struct lab_conn *lab, struct peal_conn *conn, unsigned writer, size_t size,
                  enum lab_way way);
+
+/* ---- what the program promised or was promised (promises.c) */
+void lab_promises_begin(void);
+/* Connections of this run have Peal at both ends. */
+void lab_both_ends_are_peals(void);
+/* The limits that it has from now on. */
+void lab_limits(struct lab_conn *lab, const struct peal_conn_limits *limits);
+/* Before the program ends a connection by one of these calls. */
+enum lab_end { LAB_CLOSE, LAB_SHUTDOWN, LAB_ABORT };
+void lab_ends(struct lab_conn *lab, enum lab_end end);
+/* The oracle's own parts of the callbacks. */
+void lab_promises_opened(struct lab_conn *lab, const struct peal_conn *conn);
+void lab_promises_moved(struct lab_conn *lab);
+void lab_promises_gone(struct lab_conn *lab, const struct peal_conn *conn);
+void lab_promises_drained(struct lab_conn *lab);
+void lab_promises_sent(const struct lab_conn *lab, const struct peal_conn *conn);
+void lab_promises_closed(const struct lab_conn *lab, struct peal_conn *conn,
+                         const struct peal_close_record *record);
 
 /* ---- servers */
 void lab_stopped(struct lab_server *server, const struct peal_drain_report *report);

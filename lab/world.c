@@ -49,9 +49,11 @@ static void remember(struct lab_conn *lab)
     world.recent[world.recent_next++ % RECENT_MAX] = lab;
 }
 
-static void opened(struct peal_conn *conn, struct lab_server *server, bool is_unix)
+static void opened(struct peal_conn *conn, struct lab_server *server, bool is_unix,
+                   const struct peal_conn_limits *limits)
 {
     struct lab_conn *lab = lab_opened(conn, server, !is_unix);
+    lab_limits(lab, limits);
     peal_conn_set_user(conn, lab);
     remember(lab);
     acts(world_style.acts_on_open, lab, conn, "on_open", world_hooks.opened);
@@ -60,13 +62,21 @@ static void opened(struct peal_conn *conn, struct lab_server *server, bool is_un
 static void server_open(struct peal_conn *conn, void *user)
 {
     struct world_server *server = user;
-    opened(conn, &server->lab, server->is_unix);
+    opened(conn, &server->lab, server->is_unix, &server->limits);
 }
 
 static void client_open(struct peal_conn *conn, void *user)
 {
     struct world_client *client = user;
-    opened(conn, NULL, client->is_unix);
+    struct peal_addr peer;
+    char text[PEAL_ADDR_TEXT_MAX];
+    peal_conn_peer(conn, &peer);
+    for (unsigned i = 0; peal_addr_format(&peer, text, sizeof text) >= 0 && i < SERVERS_MAX; i++) {
+        if (strcmp(world.servers[i].address, text) == 0) {
+            lab_both_ends_are_peals();
+        }
+    }
+    opened(conn, NULL, client->is_unix, &client->limits);
 }
 
 static void on_data(struct peal_conn *conn, struct peal_buf *input, void *user)
@@ -94,6 +104,7 @@ static void on_eof(struct peal_conn *conn, struct peal_buf *input, void *user)
     acts(world_style.acts_on_eof, lab, conn, "on_eof", world_hooks.eof);
     if (!world_hooks.eof &&
         !peal_sim_chance(20)) { /* else a time limit, or the stop, has to end it */
+        lab_ends(lab, LAB_CLOSE);
         LAB_DO(peal_conn_close(conn));
     }
 }
@@ -255,6 +266,9 @@ bool world_add_server(const struct peal_server_options *options, const char *add
     whole.user = server;
     whole.on_stopped = on_stopped;
     server->is_unix = strncmp(address, "unix:", 5) == 0;
+    server->limits = options->limits;
+    server->lab.conns_max = options->conns_max;
+    server->lab.conns_per_addr_max = options->conns_per_addr_max;
     struct making making = {server, &whole, address, false};
     world_in_home(make_server, &making);
     world.servers_count += making.worked ? 1 : 0;
@@ -268,6 +282,21 @@ void world_stop_server(struct world_server *server, uint32_t deadline_ms)
         server->stop_by_ms = by_ms;
     }
     LAB_DO(peal_server_stop(server->server, deadline_ms));
+}
+
+static void on_fail(struct peal_client *peal_client, const struct peal_connect_failure *failure,
+                    void *user)
+{
+    struct world_client *client = user;
+    lab_check_top_level("on_fail");
+    PEAL_SIM_CHECK(peal_loop_is_mine(world.home));
+    PEAL_SIM_CHECK(peal_client == client->client || !client->client);
+    PEAL_SIM_CHECK(failure->error < 0 && failure->why[0] && failure->attempt > 0);
+    if (client->attempts_max > 0 &&
+        failure->will_retry != (failure->attempt < client->attempts_max)) {
+        peal_sim_fail("a client of %u attempts says in the %u. that it will%s try again",
+                      client->attempts_max, failure->attempt, failure->will_retry ? "" : " not");
+    }
 }
 
 struct making_client {
@@ -288,8 +317,11 @@ bool world_add_client(const struct peal_client_options *options)
     struct world_client *client = &world.clients[world.clients_count];
     struct peal_client_options whole = *options;
     whole.ops = &world_client_ops;
+    whole.on_fail = on_fail;
     whole.user = client;
     client->is_unix = strncmp(options->to, "unix:", 5) == 0;
+    client->limits = options->limits;
+    client->attempts_max = options->retry || options->reconnect ? options->attempts_max : 1;
     struct making_client making = {client, &whole, false};
     world_in_home(make_client, &making);
     world.clients_count += client->client ? 1 : 0;
@@ -329,8 +361,10 @@ static void close_clients(void *user)
         struct peal_conn *conn = peal_client_conn(client);
         LAB_DO(peal_client_cancel(client));
         if (conn && peal_sim_chance(50)) {
+            lab_ends(peal_conn_user(conn), LAB_ABORT);
             LAB_DO(peal_conn_abort(conn));
         } else if (conn) {
+            lab_ends(peal_conn_user(conn), LAB_CLOSE);
             LAB_DO(peal_conn_close(conn));
         }
     }
@@ -403,6 +437,9 @@ void world_end(struct peal_sim_thread **threads, unsigned count)
         peal_sim_thread_join(threads[i]);
     }
     if (!releases_first) {
+        for (unsigned i = 0; i < world.servers_count; i++) {
+            PEAL_SIM_CHECK(peal_server_connections(world.servers[i].server) == 0);
+        }
         release_all();
     }
     world_drop_holds();

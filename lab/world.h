@@ -26,12 +26,15 @@ struct world_server {
     struct peal_server *server;
     char address[64]; /* as bound */
     bool is_unix;
+    struct peal_conn_limits limits;
     uint64_t stop_by_ms; /* in virtual time; 0: not told to stop */
 };
 
 struct world_client {
     struct peal_client *client;
     bool is_unix;
+    unsigned attempts_max; /* 0: no end */
+    struct peal_conn_limits limits;
 };
 
 struct world_hold {
