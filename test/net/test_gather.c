@@ -21,6 +21,19 @@
 static struct rig rig;
 static int peer;
 
+/* A loop has its chunk to gather in from the first send on: without one before, nothing gathers. */
+static void warm_up(void)
+{
+    peer = rig_connect(&rig);
+    rig.witness.echo = true;
+    raw_send(peer, "warm", 4);
+    rig_until(&rig, rig.witness.data_calls == 1);
+    raw_expect(peer, "warm");
+    rig_turns(&rig, 1);
+    rig.witness.echo = false;
+    rig.witness.data_calls = 0;
+}
+
 static void begin(void (*also_data)(struct peal_conn *, struct peal_buf *, struct witness *),
                   const struct peal_conn_limits *limits)
 {
@@ -29,8 +42,8 @@ static void begin(void (*also_data)(struct peal_conn *, struct peal_buf *, struc
         options.limits = *limits;
     }
     rig_open(&rig, &options);
+    warm_up();
     rig.witness.also_data = also_data;
-    peer = rig_connect(&rig);
     raw_send(peer, "go", 2);
     rig_until(&rig, rig.witness.data_calls == 1);
 }
@@ -93,9 +106,9 @@ static void mixes_with_every_other_send(void **state)
     assert_int_equal(fputs("h", file), 1);
     fflush(file);
     rig_open(&rig, NULL);
+    warm_up();
     rig.witness.tag = file;
     rig.witness.also_data = all_kinds;
-    peer = rig_connect(&rig);
     raw_send(peer, "go", 2);
     rig_until(&rig, rig.witness.data_calls == 1);
     rig_turns(&rig, 2);
@@ -123,7 +136,7 @@ static void close_flushes_what_was_gathered(void **state)
     raw_expect_fin(peer);
     raw_fin(peer);
     rig_until(&rig, rig.witness.closed == 1);
-    assert_int_equal(rig.witness.record.bytes_taken, 4);
+    assert_int_equal(rig.witness.record.bytes_taken, sizeof "warm" - 1 + 4);
     finish();
 }
 
@@ -158,9 +171,9 @@ static void abort_counts_what_was_gathered_as_unsent(void **state)
     (void)state;
     begin(then_aborts, NULL);
     rig_until(&rig, rig.witness.closed == 1);
-    assert_int_equal(rig.witness.record.bytes_accepted, 4);
+    assert_int_equal(rig.witness.record.bytes_accepted, 4 + 4);
     assert_int_equal(rig.witness.record.bytes_unsent, 4);
-    assert_int_equal(rig.witness.record.bytes_taken, 0);
+    assert_int_equal(rig.witness.record.bytes_taken, 4); /* of the warm-up */
     finish();
 }
 

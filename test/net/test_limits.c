@@ -6,6 +6,8 @@
 #include "support/raw.h"
 #include "support/rig.h"
 
+#include "net/conn.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -398,6 +400,29 @@ static void limits_change_in_flight(void **state)
     rig_close(&rig);
 }
 
+/* As peal/conn.h and the guide have them. */
+static void the_defaults_are_what_is_promised(void **state)
+{
+    struct rig rig;
+    (void)state;
+    open_with(&rig, &(struct peal_conn_limits){0}, NULL);
+    int peer = rig_connect(&rig);
+    const struct peal_conn_limits *values = &rig.witness.conn->limits->values;
+    assert_int_equal(values->idle_ms, PEAL_NEVER);
+    assert_int_equal(values->flush_ms, 60000);
+    assert_int_equal(values->half_close_ms, 60000);
+    assert_int_equal(values->linger_ms, 10000);
+    assert_int_equal(values->linger_bytes_max, 64 * MIB);
+    assert_int_equal(values->output_high_bytes, MIB);
+    assert_int_equal(values->output_low_bytes, MIB / 4);
+    assert_int_equal(values->output_bytes_max, 256 * MIB);
+    assert_int_equal(values->input_bytes_max, 16 * MIB);
+    assert_false(values->output_cap_refuses);
+    assert_false(values->pause_reading_at_high);
+    raw_close(peer);
+    rig_close(&rig);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
@@ -416,6 +441,7 @@ int main(void)
         TEST(keeping_input_needs_memory),
         TEST(an_odd_limit_is_refused),
         TEST(limits_change_in_flight),
+        TEST(the_defaults_are_what_is_promised),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,6 +108,28 @@ static void flush_writes_now(void **state)
     rig_close(&rig);
 }
 
+/* The kernel's answer to the first attempt counts: nothing is offered again before it has room. */
+static void what_did_not_fit_waits_for_room(void **state)
+{
+    enum { SIZE = 32 * 1024 * 1024 };
+    struct rig rig;
+    char *data = calloc(1, SIZE);
+    (void)state;
+    assert_non_null(data);
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    faults_start((struct faults){.kind = 's', .name = "sendmsg"});
+    assert_int_equal(peal_conn_send(rig.witness.conn, data, SIZE), SIZE);
+    rig_turns(&rig, 3);
+    unsigned calls = faults_seen();
+    faults_stop();
+    assert_int_equal(calls, 0); /* the first attempt was a send */
+    assert_true(peal_conn_output_bytes(rig.witness.conn) > 0);
+    raw_close(peer);
+    rig_close(&rig);
+    free(data);
+}
+
 static void says_what_it_does_not_take(void **state)
 {
     struct rig rig;
@@ -625,6 +647,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(ten_sends_are_one_call),
         TEST(flush_writes_now),
+        TEST(what_did_not_fit_waits_for_room),
         TEST(says_what_it_does_not_take),
         TEST(without_memory_nothing_is_accepted),
         TEST(a_piece_cut_in_two_ends_it),

@@ -231,6 +231,10 @@ static void the_environment_switches_it_on(void **state)
     assert_int_equal(child_run(ask_the_environment, (char[]){"0"}, text, sizeof text), 0);
     assert_int_equal(child_run(ask_the_environment, (char[]){""}, text, sizeof text), 0);
     first_thread(NULL);
+    peal_refs_track(false);
+    setenv("PEAL_TRACK_REFS", "1", 1);
+    assert_false(peal_refs_tracked()); /* it is asked once; what the program says counts */
+    unsetenv("PEAL_TRACK_REFS");
 }
 
 int main(void)

@@ -301,6 +301,15 @@ static void send_empty_blob(struct order *order)
     order->result = peal_conn_send_ref(order->conn, blob);
     peal_blob_unref(blob);
 }
+static void send_small_blob(struct order *order)
+{
+    struct peal_blob *blob;
+    if (peal_blob_copy("!", 1, &blob) < 0) {
+        abort();
+    }
+    order->result = peal_conn_send_ref(order->conn, blob);
+    peal_blob_unref(blob);
+}
 static void shut_down(struct order *order)
 {
     peal_conn_shutdown(order->conn);
@@ -316,6 +325,7 @@ static void other_threads_meet_the_same_answers(void **state)
     assert_int_equal(elsewhere(conn, send_nothing), 0);
     assert_int_equal(elsewhere(conn, send_null), -EINVAL);
     assert_int_equal(elsewhere(conn, send_empty_blob), 0);
+    assert_int_equal(elsewhere(conn, send_small_blob), 1);
     assert_int_equal(elsewhere(conn, send_block), sizeof block);
     assert_int_equal(elsewhere(conn, send_blob), sizeof block);
     for (unsigned n = 1; n <= 2; n++) { /* the chunk, and the task */
@@ -330,12 +340,13 @@ static void other_threads_meet_the_same_answers(void **state)
     assert_int_equal(elsewhere(conn, send_empty_blob), -EPIPE);
     assert_int_equal(peal_conn_send(conn, "x", 1), -EPIPE); /* here too, before the task came */
     rig_turns(&rig, 3);
-    char found[2 * sizeof block];
+    char found[1 + 2 * sizeof block];
     raw_recv_exactly(peer, found, sizeof found);
     raw_expect_fin(peer);
     raw_close(peer);
     rig_until(&rig, rig.witness.closed == 1);
-    assert_int_equal(rig.witness.record.bytes_accepted, 2 * sizeof block);
+    assert_int_equal(found[0], '!');
+    assert_int_equal(rig.witness.record.bytes_accepted, 1 + 2 * sizeof block);
     assert_int_equal(elsewhere(conn, send_block), -EPIPE);
     peal_conn_unref(conn);
     rig_close(&rig);

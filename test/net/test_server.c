@@ -6,9 +6,13 @@
 #include "support/faults.h"
 #include "support/raw.h"
 
+#include "net/server.h"
+
 #include <peal.h>
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -376,6 +380,37 @@ static void adopts_what_is_connected(void **state)
     end();
 }
 
+static int no_delay_of_adopted(bool delay)
+{
+    int pair[2], on = -1;
+    socklen_t size = sizeof on;
+    begin((struct peal_server_options){.delay = delay}, false, "127.0.0.1:0");
+    raw_pair(pair);
+    assert_int_equal(peal_server_adopt(server, pair[1]), 0);
+    until(opened == 1);
+    assert_int_equal(getsockopt(pair[1], IPPROTO_TCP, TCP_NODELAY, &on, &size), 0);
+    raw_close(pair[0]);
+    until(closed == 1);
+    end();
+    return on != 0;
+}
+
+static void adopted_ones_wait_for_no_more_bytes_either(void **state)
+{
+    (void)state;
+    assert_int_equal(no_delay_of_adopted(false), 1);
+    assert_int_equal(no_delay_of_adopted(true), 0);
+}
+
+static void the_defaults_are_what_is_promised(void **state)
+{
+    (void)state;
+    begin((struct peal_server_options){0}, false, "127.0.0.1:0");
+    assert_int_equal(server->options.drain_ms, 10000);
+    assert_string_equal(server->name, "server");
+    end();
+}
+
 static void a_pool_that_has_ended_loses_nothing_silently(void **state)
 {
     int pair[2];
@@ -518,6 +553,8 @@ int main(void)
         TEST(pausing_accept_with_a_pool),
         TEST(pausing_accept_on_every_loop),
         TEST(adopts_what_is_connected),
+        TEST(adopted_ones_wait_for_no_more_bytes_either),
+        TEST(the_defaults_are_what_is_promised),
         TEST(a_pool_that_has_ended_loses_nothing_silently),
         TEST(what_is_on_its_way_to_a_loop_that_ends_is_closed_and_counted),
         TEST(says_what_it_does_not_take),

@@ -98,6 +98,23 @@ static void clean_when_the_peers_agree(void **state)
     rig_close(&rig);
 }
 
+static void the_report_as_one_line(void **state)
+{
+    const struct peal_drain_report report = {.connections = 21,
+                                             .closed_clean = 1,
+                                             .closed_otherwise = 3,
+                                             .cut_off = 17,
+                                             .bytes_unsent = 1ull << 40,
+                                             .references_held = 2,
+                                             .took_ns = 61009999999u};
+    char text[PEAL_DRAIN_TEXT_MAX];
+    (void)state;
+    assert_string_equal(peal_drain_report_format(&report, text, sizeof text),
+                        "drained 21 connections in 61.009 s: 1 clean, 3 otherwise, 17 cut off, "
+                        "1099511627776 bytes unsent, 2 still referenced");
+    assert_string_equal(peal_drain_report_format(&report, text, 8), "drained");
+}
+
 /* One of each: idle, half-open, flushing, lingering, its peer gone. */
 static void every_state_ends_by_the_deadline(void **state)
 {
@@ -414,6 +431,7 @@ int main(void)
         TEST(an_empty_server_stops_at_once),
         TEST(without_ever_listening),
         TEST(clean_when_the_peers_agree),
+        TEST(the_report_as_one_line),
         TEST(every_state_ends_by_the_deadline),
         TEST(deadline_0_aborts),
         TEST(a_shorter_deadline_counts_a_longer_does_not),
