@@ -10,7 +10,7 @@
 A change is one of OPERATORS. Each is built in a copy of the tree (build-mutate/), incrementally: one
 file is compiled, and only the test that is run next is linked. Tests that name the file's noun come
 first, then whatever has found most so far, then what is quick (the worlds of the lab among them);
-each is stopped when it takes much longer than it does without a change. A change that the compiler turns into the same
+what takes longer than SLOW_S runs only for the files that it is about. Each is stopped when it takes much longer than it does without a change. A change that the compiler turns into the same
 code as before changes nothing and is not counted; neither is one that does not compile.
 
 A change that survives wants a test, or, when it changes nothing that anybody could see, a line in
@@ -41,6 +41,7 @@ MODULES = ("accept", "close_record", "conn", "conn_info", "conn_input", "conn_li
            "server_stop", "shard")
 KILLED_PERCENT = 90.0
 SEEDS = 2000
+SLOW_S = 4.0
 # What tests a file first, besides the tests whose names have a word of its name.
 NEAR = {"conn": ("test_conn", "test_matrix", "test_stop"), "machine": ("test_machine",),
         "accept": ("test_server", "test_limits"), "shard": ("test_server", "test_stop"),
@@ -131,9 +132,14 @@ def drop(code):
 
 
 def swap(code):
+    """Of two calls that are about the same thing; the order of most other statements is nobody's
+    business."""
+    call = re.compile(r"\w+\(&?(\w+)")
     found = list(statements(code))
     for (begin, middle, indent), (after, end, other) in zip(found, found[1:]):
-        if code[middle:after] == "\n" + indent and indent == other:
+        first, second = call.match(code, begin), call.match(code, after)
+        if (code[middle:after] == "\n" + indent and indent == other and first and second
+                and first.group(1) == second.group(1)):
             yield begin, end, code[after:end] + "\n" + indent + code[begin:middle]
 
 
@@ -269,6 +275,13 @@ class Bench:
             run.wait()
 
     def measure(self):
+        """How long each test takes. What was measured by an earlier run is good enough."""
+        times = os.path.join(FOLDER, "times.json")
+        if os.path.exists(times):
+            with open(times, encoding="utf-8") as file:
+                self.usual_s = json.load(file)
+        if set(self.usual_s) >= set(self.programs()):
+            return
         for test in ("peal-sim", "test/soak", *self.programs()):
             start = time.monotonic()
             if self.passes(test, limit_s=300):
@@ -278,7 +291,9 @@ class Bench:
                 shutil.rmtree(os.path.join(self.build, "kept"), ignore_errors=True)
         print(f"{len(self.usual_s)} tests, {sum(self.usual_s.values()):.0f} s for all of them:",
               ", ".join(f"{test.split('/')[-1]} {spent:.1f}" for test, spent in
-                        sorted(self.usual_s.items(), key=lambda one: -one[1])[:6]), flush=True)
+                        sorted(self.usual_s.items(), key=lambda one: -one[1])[:16]), flush=True)
+        with open(times, "w", encoding="utf-8") as file:
+            json.dump(self.usual_s, file, indent=0)
 
     def object_of(self, path):
         name = os.path.relpath(path).replace("/", "_")
@@ -308,7 +323,8 @@ class Run:
             name = test.split("/")[-1].split("_", 1)[-1]
             return name not in near, -self.found.get(test, 0), tests[test]
 
-        return sorted(tests, key=rank)
+        return [test for test in sorted(tests, key=rank)
+                if not rank(test)[0] or tests[test] < SLOW_S]
 
     def tell(self, mutant):
         with self.lock:
