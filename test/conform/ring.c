@@ -4,9 +4,9 @@
  *
  * A script has one ring, small, with eight buffers of 64 bytes unless it says otherwise. An
  * operation is named by what the script calls it. ENTER submits, waits until there are as many
- * completions as the script knows must come, enters once more to see what comes too much, and writes
- * the completions by the order in which their operations were made: between operations the order is
- * the kernel's choice. "more" is F_MORE, "last" its absence. */
+ * completions as the script knows must come, enters once more to see what comes too much, and
+ * writes the completions by the order in which their operations were made: between operations the
+ * order is the kernel's choice. "more" is F_MORE, "last" its absence. */
 #include "conform.h"
 
 #include "record.h"
