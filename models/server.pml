@@ -9,13 +9,13 @@
  * Loops of the pool, or home, are quit at any moment (QUIT_POOL, QUIT_HOME).
  *
  * What is shown:
- *  - on_stopped once, whatever happens; after all on_close, and not while a socket is on its way
- *    that was sent off before its shard was through (S);
+ *  - on_stopped once, whatever happens, on a loop's thread and never inside a call; after all
+ *    on_close, and not while a socket waits that was posted before its shard was through (S);
  *  - every socket taken is closed once, or stays its caller's; each is counted, and the count of
  *    those there are goes back to nothing (C);
  *  - nothing opens in a shard that stops (shard.c, invariant 3);
- *  - of a shard, only its loop's thread reads plain fields, but for one that finds the queue closed
- *    (shard.c, invariant 2); no part of the report is written once the report is made (R);
+ *  - a shard finishes on its loop's thread alone, and no part of the report is written once the
+ *    report is made (R);
  *  - the server's memory goes with the last reference, once, and is not touched after it; a loop
  *    that has been let go is not touched either (M);
  *  - when nothing can move any more, the server has stopped and its memory is gone; and without
@@ -32,11 +32,12 @@
  *
  * Bugs that must be found:
  *  BUG_FORGETS        a shard finishes without looking whether sockets are on their way to it
+ *  BUG_LAST_TOO_EARLY at its loop's end a shard finishes before the queue is closed and emptied
+ *  BUG_LAST_WAITS     at its loop's end a shard heeds incoming, which a refused sender lowers
+ *  BUG_FINISHES_AFAR  a sender that is refused finishes the shard
+ *  BUG_LATE_UNSETTLED a shard whose loop had ended when the server was made is left to that loop
  *  BUG_NO_HOME_REF    the last shard posts without a reference to home
- *  BUG_STOPPING_EARLY a sender looks at stopping before it finds the queue closed
- *  BUG_STOPPING_PLAIN stopping is plain: its store may come after the look at incoming
- *  BUG_STOPPING_FIRST stopping is set before what goes with it is written
- *  BUG_TWICE          finished is looked at, and then set
+ *  BUG_TWICE          nobody looks whether a shard has finished
  *  BUG_NO_DEADLINE    a stop starts no timer
  *  BUG_CONTROL_LATE   control says that it is no longer posted after it has looked
  *  BUG_NO_HOLD        a hand-over has no reference to the server
@@ -87,19 +88,20 @@
 #define CONTROL 1
 #define ARRIVE 2
 #define STOPPED_TASK 3
+#define LAST 4 /* settle_task once more: queue_closed */
 
 /* ---- the server */
 byte state = RUNNING;
 byte users = 1 + (ADOPTS > 0); /* the owner, and the one who adopts */
-byte references = 3 + POOL; /* the users', while it runs, the listener, the settle tasks */
+byte references = 3; /* the users', while it runs, the listener */
 byte shards_left = LOOPS;
 byte deadline = NONE;
-bool freed;
+bool freed, made; /* made: peal_server_new has returned */
 
 /* ---- its shards */
 byte conns[LOOPS], incoming[LOOPS], timer[LOOPS];
 bool stopping[LOOPS], finished[LOOPS], control_posted[LOOPS], loop_gone[LOOPS], resident[LOOPS];
-bool listening = true, listener_closing; /* home's */
+bool listening, listener_closing; /* home's */
 
 /* ---- loops */
 chan tasks[LOOPS] = [7] of { byte, byte };
@@ -219,31 +221,40 @@ inline shard_finished() /* pl_server_shard_finished */
     fi
 }
 
-/* pl_shard_check_finished. mine: on the thread of the shard's loop. */
-inline check_finished(shard, mine)
+inline finish(shard)
 {
     if
-    :: atomic { !stopping[shard] -> touch() }
-    :: atomic { stopping[shard] -> touch(); assert(mine || queue_closed[shard]) } /* conns */
-        if
-        :: atomic { conns[shard] > 0 -> skip }
+#ifndef BUG_TWICE
+    :: atomic { finished[shard] -> touch() }
+    :: atomic { !finished[shard] ->
+#else
+    :: atomic { true ->
+#endif
+        touch();
+        assert(me == shard || !made); /* R */
+        finished[shard] = true; timer[shard] = 0; resident[shard] = false }
+        shard_finished()
+    fi
+}
+
+inline check_finished() /* pl_shard_check_finished */
+{
+    if
 #ifdef BUG_FORGETS
-        :: atomic { conns[shard] == 0 -> sealed[shard] = true }
+    :: atomic { !stopping[me] || loop_gone[me] || conns[me] > 0 -> touch() }
+    :: atomic { stopping[me] && !loop_gone[me] && conns[me] == 0 ->
 #else
-        :: atomic { conns[shard] == 0 && incoming[shard] > 0 -> touch() }
-        :: atomic { conns[shard] == 0 && incoming[shard] == 0 -> touch(); sealed[shard] = true }
-#endif
-            if
-            :: atomic { finished[shard] -> touch() }
-#ifdef BUG_TWICE
-            :: atomic { !finished[shard] -> touch() } atomic { finished[shard] = true }
+#ifdef BUG_LAST_TOO_EARLY
+    :: atomic { !stopping[me] || conns[me] > 0 || (incoming[me] > 0 && !loop_gone[me]) -> touch() }
+    :: atomic { stopping[me] && conns[me] == 0 && (incoming[me] == 0 || loop_gone[me]) ->
 #else
-            :: atomic { !finished[shard] -> touch(); finished[shard] = true } /* atomic_exchange */
+    :: atomic { !stopping[me] || loop_gone[me] || conns[me] > 0 || incoming[me] > 0 -> touch() }
+    :: atomic { stopping[me] && !loop_gone[me] && conns[me] == 0 && incoming[me] == 0 ->
 #endif
-                atomic { touch(); timer[shard] = 0; resident[shard] = false };
-                shard_finished()
-            fi
-        fi
+#endif
+        touch();
+        sealed[me] = true }
+        finish(me)
     fi
 }
 
@@ -264,57 +275,48 @@ inline break_all() /* inside an atomic step */
     i = 0
 }
 
-inline begin_stopping(graceful)
+inline begin_stopping(graceful) /* inside an atomic step */
 {
-#ifdef BUG_STOPPING_FIRST
-    atomic { touch(); stopping[me] = true };
-#endif
-    atomic {
-        touch();
-        assert(stops == 0); /* R: report.connections */
-        if
-        :: me == HOME && listening -> listening = false; listener_closing = true
-        :: else
-        fi
-    };
-#ifdef BUG_STOPPING_PLAIN
+    assert(stops == 0); /* R: report.connections */
+    stopping[me] = true;
     if
-    :: atomic { incoming[me] > 0 -> seen_incoming = true }
-    :: atomic { incoming[me] == 0 -> skip }
+    :: me == HOME && listening -> listening = false; listener_closing = true
+    :: else
     fi;
-#endif
-    atomic {
-        touch();
-        stopping[me] = true;
-        i = 0;
-        do
-        :: i < SOCKS && graceful -> /* pl_conn_close_for */
-            if
-            :: sock[i] == OPEN && at[i] == me && phase[i] == LIVES -> phase[i] = CLOSING
-            :: else
-            fi;
-            i++
-        :: else -> break
-        od;
-        i = 0
-    }
+    i = 0;
+    do
+    :: i < SOCKS && graceful -> /* pl_conn_close_for */
+        if
+        :: sock[i] == OPEN && at[i] == me && phase[i] == LIVES -> phase[i] = CLOSING
+        :: else
+        fi;
+        i++
+    :: else -> break
+    od;
+    i = 0
 }
 
 inline shard_loop_ended()
 {
-    atomic { touch(); loop_gone[me] = true; timer[me] = 0; resident[me] = false };
-    if
-    :: atomic { !stopping[me] -> skip } begin_stopping(false)
-    :: atomic { stopping[me] -> skip }
-    fi;
-    atomic { touch(); break_all() };
-#ifdef BUG_STOPPING_PLAIN
-    if
-    :: atomic { seen_incoming -> seen_incoming = false } /* the look came before the store */
-    :: atomic { !seen_incoming -> skip } check_finished(me, true)
-    fi
-#else
-    check_finished(me, true)
+    atomic {
+        touch();
+        loop_gone[me] = true; timer[me] = 0; resident[me] = false;
+        if
+        :: !stopping[me] -> begin_stopping(false)
+        :: else
+        fi;
+        break_all();
+        references++ /* for the last look */
+    };
+    post(me, LAST, 0);
+    atomic {
+        if
+        :: !ok -> deferred = true /* queue_closed: the task that settles was dropped */
+        :: else -> ok = false
+        fi
+    }
+#ifdef BUG_LAST_TOO_EARLY
+    ; check_finished()
 #endif
 }
 
@@ -323,10 +325,13 @@ inline shard_stop()
     if
     :: atomic { finished[me] || loop_gone[me] -> touch() }
     :: atomic { !finished[me] && !loop_gone[me] -> touch() }
-        if
-        :: atomic { !stopping[me] -> skip } begin_stopping(true)
-        :: atomic { stopping[me] -> skip }
-        fi;
+        atomic {
+            touch();
+            if
+            :: !stopping[me] -> begin_stopping(true)
+            :: else
+            fi
+        };
         atomic {
             touch();
             if
@@ -337,7 +342,7 @@ inline shard_stop()
 #endif
             fi
         };
-        check_finished(me, true)
+        check_finished()
     fi
 }
 
@@ -378,8 +383,7 @@ inline choose_shard() /* pl_server_choose_shard, by whichever balance */
     od
 }
 
-/* hand_over: ok says what it returns. mine: on the thread of the shard's loop, which is never. */
-inline hand_over(s)
+inline hand_over(s) /* ok says what it returns */
 {
     atomic {
         touch();
@@ -388,9 +392,6 @@ inline hand_over(s)
 #endif
         incoming[to]++
     };
-#ifdef BUG_STOPPING_EARLY
-    atomic { was_stopping = stopping[to] };
-#endif
     atomic {
         post(to, ARRIVE, s);
         if
@@ -401,13 +402,11 @@ inline hand_over(s)
     if
     :: atomic { ok -> skip }
     :: atomic { !ok -> touch(); assert(incoming[to] > 0); incoming[to]-- }
-#ifdef BUG_STOPPING_EARLY
+#ifdef BUG_FINISHES_AFAR
         if
-        :: atomic { was_stopping -> skip } check_finished(to, false)
-        :: atomic { !was_stopping -> skip }
+        :: atomic { stopping[to] && conns[to] == 0 && incoming[to] == 0 -> skip } finish(to)
+        :: atomic { !(stopping[to] && conns[to] == 0 && incoming[to] == 0) -> skip }
         fi;
-#else
-        check_finished(to, false);
 #endif
 #ifndef BUG_NO_HOLD
         release();
@@ -477,6 +476,7 @@ proctype owner()
 {
     byte i, to;
     bool ok;
+    made;
     if
 #if STOPS > 1
     :: stop(NEVER); stop(DEADLINE)
@@ -493,9 +493,7 @@ proctype adopter() /* peal_server_adopt */
 {
     byte me = LOOPS, i, to, next = ACCEPTS; /* me: on no loop's thread */
     bool ok;
-#ifdef BUG_STOPPING_EARLY
-    bool was_stopping;
-#endif
+    made;
     do
     :: atomic { next < SOCKS && state == RUNNING ->
             touch(); /* pl_server_admit, pl_conn_new */
@@ -560,21 +558,32 @@ proctype peers()
 proctype loop(byte me)
 {
     byte i, s, to, batch, kind;
-    bool ok, ending;
-#ifdef BUG_STOPPING_EARLY
-    bool was_stopping;
+    bool ok, ending, deferred;
+
+    /* peal_server_new on home's thread: settle_shards; and a listen call */
+    if
+    :: me == HOME ->
+        atomic { resident[me] = true; to = 1 };
+        do
+        :: atomic { to < LOOPS -> references++ }
+            post(to, SETTLE, 0);
+            if
+            :: atomic { ok -> ok = false }
+            :: atomic { !ok -> skip }
+#ifndef BUG_LATE_UNSETTLED
+                atomic { loop_gone[to] = true; stopping[to] = true }; /* pl_shard_had_no_loop */
+                finish(to);
 #endif
-#ifdef BUG_STOPPING_PLAIN
-    bool seen_incoming;
-#endif
+                release()
+            fi;
+            to++
+        :: atomic { to == LOOPS -> to = 0; listening = true; made = true; break }
+        od
+    :: me != HOME
+    fi;
 
 turn: /* one begins when there is something to do */
-    if
-    :: atomic { nempty(tasks[me]) || timer_due || any_event || quit[me] -> s = 0 }
-    :: atomic { quit[me] && !resident[me] && me != HOME -> /* made in its last turn */
-        ending = true;
-        goto ends }
-    fi;
+    atomic { nempty(tasks[me]) || timer_due || any_event || quit[me] -> s = 0 };
     /* What comes of the connections is first. */
 events:
     atomic {
@@ -642,11 +651,12 @@ run_tasks: /* run_batch: those that were there when it began; at the loop's end 
             :: atomic { !ending -> skip } shard_add(s)
             fi;
             atomic { touch(); s = 0; assert(incoming[me] > 0); incoming[me]-- };
-            check_finished(me, true);
+            check_finished();
 #ifndef BUG_NO_HOLD
             release()
 #endif
         :: atomic { kind == STOPPED_TASK -> kind = 0 } stopped()
+        :: atomic { kind == LAST -> kind = 0; assert(ending); deferred = true } /* queue_closed */
         fi
     :: atomic { batch == 0 && ending -> goto end }
     :: atomic { batch == 0 && !ending -> break }
@@ -676,7 +686,7 @@ reap: /* finish (conn.c) and conn_closed (shard.c); the listener's destroy and o
         od
     };
 closed:
-    check_finished(me, true);
+    check_finished();
     goto reap;
 reaped:
     if
@@ -689,7 +699,7 @@ reaped:
     :: atomic { !ending && !quit[me] -> goto turn }
     fi;
 
-ends: /* end: tell_residents, reap_all, the queue */
+    /* end: tell_residents, reap_all, the queue */
     if
     :: atomic { resident[me] -> skip } shard_loop_ended()
     :: atomic { !resident[me] -> skip }
@@ -697,21 +707,29 @@ ends: /* end: tell_residents, reap_all, the queue */
     goto reap;
 close_queue:
     atomic { queue_closed[me] = true; batch = len(tasks[me]); goto run_tasks };
-end:
+end: /* run_deferred: last_look */
+    if
+#ifdef BUG_LAST_WAITS
+    :: atomic { deferred && incoming[me] > 0 -> deferred = false } release()
+    :: atomic { deferred && incoming[me] == 0 ->
+#else
+    :: atomic { deferred ->
+#endif
+        touch();
+        deferred = false;
+        assert(conns[me] == 0);
+        sealed[me] = true }
+        finish(me);
+        release()
+    :: atomic { !deferred -> skip }
+    fi;
     atomic { ended[me] = true; unref_loop(me) } /* peal_loop_free, on its thread */
 }
 
 init
 {
     byte i;
-    atomic { /* peal_server_new, and a listen call */
-        resident[HOME] = true;
-        i = 1;
-        do
-        :: i < LOOPS -> tasks[i]!SETTLE, 0; i++
-        :: else -> break
-        od;
-        i = 0;
+    atomic {
         do
         :: i < LOOPS -> run loop(i); i++
         :: else -> break

@@ -107,8 +107,7 @@ static bool hand_over(struct pl_shard *to, struct peal_conn *conn)
     if (pl_loop_post_bare(to->loop, &conn->task)) {
         return true;
     }
-    atomic_fetch_sub(&to->incoming, 1);
-    pl_shard_check_finished(to); /* the loop's thread is through with it: shard.c, invariant 2 */
+    atomic_fetch_sub(&to->incoming, 1); /* it finishes without us: shard.c, invariant 2 */
     pl_server_release(server);
     return false;
 }

@@ -162,7 +162,8 @@ static void settle_shards(struct peal_server *server)
         pl_server_hold(server);
         shard->settle_task.fn = settle;
         if (!pl_loop_post_task(shard->loop, &shard->settle_task)) {
-            settle(&shard->settle_task, true);
+            pl_shard_had_no_loop(shard);
+            pl_server_release(server);
         }
     }
 }

@@ -32,11 +32,11 @@ struct pl_shard {
     struct pl_task control_task;
     struct peal_drain_report report; /* this shard's part */
     bool loop_gone;
-    _Atomic bool stopping; /* written by the loop's thread; read by a sender that finds it ended */
+    bool stopping;
+    bool finished;
     bool
         held; /* its listeners are held back, as the server's accept_held was when last looked at */
-    struct pl_task settle_task;
-    _Atomic bool finished; /* any thread */
+    struct pl_task settle_task; /* the first task to its loop, and the last */
 
     _Atomic bool control_posted; /* any thread: control_task is on its way */
     _Atomic uint32_t incoming; /* any thread: sockets meant for this shard that have not arrived */
@@ -88,8 +88,10 @@ void pl_shard_free(struct pl_shard *shard); /* one that was never settled, or ha
 void pl_shard_settle(
     struct pl_shard *shard); /* on its loop's thread: it hears of the loop's end from now on */
 void pl_shard_add(struct pl_shard *shard,
-                  struct peal_conn *conn); /* opens it; takes the socket over */
-void pl_shard_loop_ended(struct pl_shard *shard);
+                  struct peal_conn *conn);        /* opens it; takes the socket over */
+void pl_shard_loop_ended(struct pl_shard *shard); /* in the end of its loop, which it finishes in */
+void pl_shard_had_no_loop(
+    struct pl_shard *shard); /* it had ended before; the shards' server is being made */
 void pl_shard_hold_back(struct pl_shard *shard, bool hold);
 void pl_shard_stop(struct pl_shard *shard); /* begins, or takes notice of a new deadline */
 void pl_shard_check_finished(struct pl_shard *shard);

@@ -9,7 +9,7 @@
  * Why it always ends: a shard finishes when its connections have closed and no socket is on the way
  * to it. Connections close by themselves or are broken at the deadline, and a broken one is reaped
  * in the same turn (or when what the engine has in flight was cancelled); sockets on the way arrive
- * or are dropped with their loop. A shard whose loop has ended has finished by that. A loop that
+ * or are dropped with their loop. A shard whose loop has ended has finished with that. A loop that
  * does not turn, because a callback does not return, is the one thing that can hold a stop up. */
 #include "net/server.h"
 

@@ -5,18 +5,20 @@
  * Because a connection's registry is on its own loop, opening and removing one takes no hop between
  * threads: muduo's "FIXME: unsafe" and its two queued functions have no counterpart here.
  *
- * A shard finishes once: when it is stopping or its loop has gone, its connections have closed and
- * no socket is on its way to it. When the last of a server's shards has finished, the server has
- * stopped (server_stop.c).
+ * A shard finishes once, on its loop's thread: when it is stopping, its connections have closed and
+ * no socket is on its way to it, or when its loop has ended. When the last of a server's shards has
+ * finished, the server has stopped (server_stop.c).
  *
  * Invariants:
  *  1. conns counts a connection from on_open until its owner is told that it closed; the shard
  * outlives it. The list of them (pl_conn_first) is without one whose on_close is running.
  *  2. incoming is raised before a socket is posted here and lowered when it has arrived, was
- * dropped, or could not be posted; whoever lowers it looks whether the shard has finished by that.
- * A sender that finds the loop's queue closed does so on its own thread. What it reads was written
- * before the queue was closed, but for stopping, which a dropped settle task sets after that: it is
- * atomic, so that of the sender and the loop one sees what the other did.
+ * dropped, or could not be posted. While the loop turns every post arrives, so the one that lowers
+ * it to nothing is on the loop's thread and looks whether the shard has finished by that. When the
+ * loop ends, the last look comes after its queue was closed and emptied: whoever raised incoming
+ * and has not posted by then will be refused, and keeps the socket. Rejected: to have that sender
+ * finish the shard, on its own thread, which can be the program's inside peal_server_adopt, where
+ * on_stopped has no place (G2).
  *  3. Once stopping, nothing is opened here: sockets that still arrive are closed and counted as
  * lost. */
 #include "net/server.h"
@@ -87,7 +89,47 @@ static void begin_stopping(struct pl_shard *shard)
 {
     shard->report.connections += shard->conns;
     close_listeners(shard);
-    shard->stopping = true; /* last: from here on a sender may finish it (invariant 2) */
+    shard->stopping = true;
+}
+
+static void finish(struct pl_shard *shard)
+{
+    if (shard->finished) {
+        return;
+    }
+    shard->finished = true;
+    peal_timer_deinit(&shard->deadline);
+    pl_loop_leave(&shard->resident);
+    pl_server_shard_finished(shard->server); /* may free the shard: last */
+}
+
+void pl_shard_check_finished(struct pl_shard *shard)
+{
+    if (shard->stopping && !shard->loop_gone && shard->conns == 0 &&
+        atomic_load(&shard->incoming) == 0) {
+        finish(shard);
+    }
+}
+
+/* The loop's queue is closed and empty, and all of its connections are reaped. */
+static void last_look(struct pl_task *task, bool dropped)
+{
+    struct pl_shard *shard = pl_container(task, struct pl_shard, settle_task);
+    struct peal_server *server = shard->server;
+    (void)dropped;
+    pl_assert(shard->conns == 0);
+    finish(shard);
+    pl_server_release(server);
+}
+
+/* Dropped, as it was posted at the loop's end: the queue is closed, and what is behind this in it
+ * is dropped next. What is deferred now comes after that. */
+static void queue_closed(struct pl_task *task, bool dropped)
+{
+    struct pl_shard *shard = pl_container(task, struct pl_shard, settle_task);
+    pl_assert(dropped);
+    task->fn = last_look;
+    pl_loop_defer_task(shard->loop, task);
 }
 
 void pl_shard_loop_ended(struct pl_shard *shard)
@@ -98,7 +140,18 @@ void pl_shard_loop_ended(struct pl_shard *shard)
         begin_stopping(shard);
     }
     break_all(shard, PEAL_CAUSE_LOOP_ENDED);
-    pl_shard_check_finished(shard);
+    pl_server_hold(shard->server); /* for the last look */
+    shard->settle_task.fn = queue_closed;
+    if (!pl_loop_post_task(shard->loop, &shard->settle_task)) {
+        queue_closed(&shard->settle_task, true); /* closed: the task that settles was dropped */
+    }
+}
+
+void pl_shard_had_no_loop(struct pl_shard *shard)
+{
+    shard->loop_gone = true;
+    begin_stopping(shard);
+    finish(shard);
 }
 
 static void on_loop_end(struct pl_resident *resident)
@@ -114,7 +167,7 @@ static void on_deadline(struct peal_timer *timer, void *user)
 
 void pl_shard_stop(struct pl_shard *shard)
 {
-    if (atomic_load(&shard->finished) || shard->loop_gone) {
+    if (shard->finished || shard->loop_gone) {
         return;
     }
     if (!shard->stopping) {
@@ -132,17 +185,6 @@ void pl_shard_stop(struct pl_shard *shard)
         peal_timer_start(&shard->deadline, (deadline_ns - now_ns) / 1000000u + 1, 0);
     }
     pl_shard_check_finished(shard);
-}
-
-void pl_shard_check_finished(struct pl_shard *shard)
-{
-    if (!shard->stopping || shard->conns > 0 || atomic_load(&shard->incoming) > 0 ||
-        atomic_exchange(&shard->finished, true)) {
-        return;
-    }
-    peal_timer_deinit(&shard->deadline);
-    pl_loop_leave(&shard->resident);
-    pl_server_shard_finished(shard->server); /* may free the shard: last */
 }
 
 void pl_shard_add(struct pl_shard *shard, struct peal_conn *conn)
