@@ -302,6 +302,9 @@ void lab_no_fds_left(void)
 
 static void be_left_waiting(struct lab_conn *lab, struct peal_conn *conn)
 {
+    if (lab->shown == 0 && peal_sim_chance(50)) {
+        return; /* then with the first bytes, if there are any */
+    }
     switch (peal_sim_below(4)) {
     case 0:
         break;
@@ -330,8 +333,8 @@ void lab_time_outs(void)
     options.limits.flush_ms = times_ms[peal_sim_below(3)];
     options.limits.linger_ms = times_ms[peal_sim_below(3)];
     const struct world_server *server = stage(0, &options);
-    world_hooks.opened = be_left_waiting;
-    world_hooks.data = world_hooks.eof = listen_only;
+    world_hooks.opened = world_hooks.data = be_left_waiting;
+    world_hooks.eof = listen_only;
     for (unsigned i = 0; server && i < PEERS_MAX; i++) {
         if (lab_peer_connect(server, i, &peers[count])) {
             count++;

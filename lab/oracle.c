@@ -244,7 +244,7 @@ void lab_data(struct lab_conn *lab, struct peal_conn *conn)
     PEAL_SIM_CHECK(peal_conn_state(conn) == PEAL_CONN_OPEN);
     lab->shown_while_paused |= lab->pauses > 0;
     lab->shown_ms = pl_loop_now_ms(lab->loop);
-    lab_promises_moved(lab);
+    lab_promises_shown(lab);
 }
 
 void lab_eof(struct lab_conn *lab, struct peal_conn *conn)
@@ -253,7 +253,7 @@ void lab_eof(struct lab_conn *lab, struct peal_conn *conn)
     PEAL_SIM_CHECK(!lab->saw_eof);
     PEAL_SIM_CHECK(lab->pauses == 0);
     lab->saw_eof = true;
-    lab_promises_moved(lab);
+    lab_promises_shown(lab);
 }
 
 void lab_drained(struct lab_conn *lab, struct peal_conn *conn)

@@ -138,6 +138,7 @@ void lab_ends(struct lab_conn *lab, enum lab_end end);
 void lab_promises_opened(struct lab_conn *lab, const struct peal_conn *conn);
 void lab_promises_moved(struct lab_conn *lab);
 void lab_promises_gone(struct lab_conn *lab, const struct peal_conn *conn);
+void lab_promises_shown(struct lab_conn *lab);
 void lab_promises_drained(struct lab_conn *lab);
 void lab_promises_sent(const struct lab_conn *lab, const struct peal_conn *conn);
 void lab_promises_closed(const struct lab_conn *lab, struct peal_conn *conn,

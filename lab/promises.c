@@ -192,18 +192,36 @@ static void check_limit(const char *name, uint32_t most_ms, uint64_t quiet_ms)
     }
 }
 
+/* For how long nothing has happened; 0 if that is not known. */
+static uint64_t quiet_ms_of(const struct lab_conn *lab)
+{
+    bool broadcasts = lab->server && lab->server->broadcasts > 0;
+    if (broadcasts || (lab->out->accepted > 0 && both_ends_are_peals)) {
+        return 0;
+    }
+    uint64_t read_ms = lab->out->read_ms;
+    return peal_sim_now_ms() - (read_ms > lab->moved_ms ? read_ms : lab->moved_ms);
+}
+
+/* It is open, and something comes at last: not too late? */
+void lab_promises_shown(struct lab_conn *lab)
+{
+    uint64_t quiet_ms = quiet_ms_of(lab);
+    if (lab->has_bounds) {
+        check_limit("idle_ms", lab->bounds.idle_most_ms, quiet_ms);
+    }
+    if (lab->has_bounds && lab->was_shut && lab->out->accepted == 0) {
+        check_limit("half_close_ms", lab->bounds.half_close_most_ms, quiet_ms);
+    }
+    lab_promises_moved(lab);
+}
+
 static void check_late(const struct lab_conn *lab, const struct peal_close_record *record)
 {
     const struct lab_bounds *bounds = &lab->bounds;
-    uint64_t now_ms = peal_sim_now_ms();
-    uint64_t since_ms = lab->out->read_ms > lab->moved_ms ? lab->out->read_ms : lab->moved_ms;
-    uint64_t quiet_ms = now_ms - since_ms;
-    bool is_known = lab->out->accepted == 0 || !both_ends_are_peals;
+    uint64_t now_ms = peal_sim_now_ms(), quiet_ms = quiet_ms_of(lab);
     if (lab->aborted_ms && now_ms - lab->aborted_ms > SLACK_MS) {
         peal_sim_fail("it ended %" PRIu64 " ms after it was aborted", now_ms - lab->aborted_ms);
-    }
-    if (lab->out->is_broadcast || !is_known) {
-        return;
     }
     if (record->bytes_unsent > 0 && record->state != PEAL_CONN_LINGERING) {
         check_limit("flush_ms", bounds->flush_most_ms, quiet_ms);
