@@ -39,6 +39,8 @@ static const struct peal_sim_scenario scenarios[] = {
      lab_tiny_adopt_and_stop},
     {"tiny-adopt-and-end", "a socket is adopted while the loop ends; for exhaust",
      lab_tiny_adopt_and_end},
+    {"tiny-visit-and-end", "connections are visited while the loop ends; for exhaust",
+     lab_tiny_visit_and_end},
 };
 
 /* `peal-sim coverage [OPTIONS OF run]`: a run whose moves are counted. */

@@ -158,3 +158,41 @@ void lab_tiny_adopt_and_end(void)
 {
     adopt_beside(end_loop, 1);
 }
+
+/* ---- a thread visits a server's connections while the only loop ends */
+
+static void never_visited(struct peal_conn *conn, void *user)
+{
+    (void)conn;
+    (void)user;
+}
+
+static void visit_is_over(void *user)
+{
+    (void)user;
+    lab_check_top_level("the end of a visit");
+    world.visits_left--;
+}
+
+static void visit(void *user)
+{
+    (void)user;
+    world.visits_left++;
+    int result =
+        LAB_CALL(peal_server_for_each(world.servers[0].server, never_visited, visit_is_over, NULL));
+    world.visits_left -= result < 0;
+}
+
+void lab_tiny_visit_and_end(void)
+{
+    peal_sim_calm();
+    world_begin(0);
+    PEAL_SIM_CHECK(world_add_server(&(struct peal_server_options){0}, "127.0.0.1:8000"));
+    world.is_rude = true;
+    peal_sim_explore(true);
+    struct peal_sim_thread *visitor = peal_sim_thread_start("visitor", visit, NULL);
+    peal_loop_quit(world.home);
+    peal_sim_sleep_ms(1);
+    peal_sim_explore(false);
+    world_end(&visitor, 1);
+}

@@ -109,8 +109,8 @@ PEAL_API void peal_server_resume_accept(struct peal_server *server);
 
 /* Calls fn(conn, user) for each open connection, on the loop that owns it; then, if it is set,
  * done(user) once on the home loop (if that has ended, on the loop that finished last). Never from
- * inside this call. Any thread with a reference. -ENOMEM, PEAL_ERR_STOPPED: nothing will be called.
- */
+ * inside this call. Any thread with a reference. -ENOMEM, PEAL_ERR_STOPPED: nothing is called after
+ * that (where the loops ended during the call, fn may have been). */
 PEAL_API PEAL_MUST_USE int peal_server_for_each(struct peal_server *server,
                                                 void (*fn)(struct peal_conn *conn, void *user),
                                                 void (*done)(void *user), void *user);

@@ -84,20 +84,24 @@ static void visit_shard(struct pl_task *task, bool dropped)
 }
 
 /* The starting thread's own part. If it is the last and the home loop has ended, done belongs on
- * another of the server's loops: never inside the call. */
-static void visit_was_started(struct visit *visit)
+ * another of the server's loops: never inside the call. If all have ended meanwhile there is nobody
+ * left to tell it, and the caller hears that instead. */
+static int visit_was_started(struct visit *visit)
 {
     struct peal_server *server = visit->server;
     if (atomic_fetch_sub(&visit->left, 1) > 1) {
-        return;
+        return 0;
     }
     visit->done_task.fn = visit_end;
     for (unsigned i = 0; i < server->shard_count && visit->done; i++) { /* [0]: home */
         if (pl_loop_post_task(server->shards[i]->loop, &visit->done_task)) {
-            return;
+            return 0;
         }
     }
-    visit_end(&visit->done_task, true); /* nobody to tell, or no loop left to tell it on */
+    int result = visit->done ? PEAL_ERR_STOPPED : 0;
+    visit->done = NULL;
+    visit_end(&visit->done_task, true);
+    return result;
 }
 
 static int start(struct peal_server *server, const struct visit *what)
@@ -135,8 +139,7 @@ static int start(struct peal_server *server, const struct visit *what)
         pl_server_release(server);
         return PEAL_ERR_STOPPED;
     }
-    visit_was_started(visit);
-    return 0;
+    return visit_was_started(visit);
 }
 
 int peal_server_for_each(struct peal_server *server, void (*fn)(struct peal_conn *conn, void *user),
