@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Would the tests notice? Mutation testing of the modules that decide how a connection lives and ends.
+"""Would the tests notice? Mutation testing of the modules that decide how a connection ends.
 
     mutate.py [--sample N] [--seed S] [--jobs J] [--file PART] [--minutes M]
                        changes one place of the source at a time, and runs the tests until one fails
@@ -10,8 +10,9 @@
 A change is one of OPERATORS. Each is built in a copy of the tree (build-mutate/), incrementally: one
 file is compiled, and only the test that is run next is linked. Tests that name the file's noun come
 first, then whatever has found most so far, then what is quick (the worlds of the lab among them);
-what takes longer than SLOW_S runs only for the files that it is about. Each is stopped when it takes much longer than it does without a change. A change that the compiler turns into the same
-code as before changes nothing and is not counted; neither is one that does not compile.
+what takes longer than SLOW_S runs only for the files that it is about, and with --again. Each is
+stopped when it takes much longer than it does without a change. A change that the compiler turns
+into the same code changes nothing and is not counted; neither is one that does not compile.
 
 A change that survives wants a test, or, when it changes nothing that anybody could see, a line in
 scripts/mutants-argued.txt: file, change and the reason. Assertions and log lines are left alone.
@@ -40,7 +41,7 @@ MODULES = ("accept", "close_record", "conn", "conn_info", "conn_input", "conn_li
            "conn_output", "conn_refs", "conn_remote", "handle", "machine", "server", "server_each",
            "server_stop", "shard")
 KILLED_PERCENT = 90.0
-SEEDS = 2000
+SEEDS = 800
 SLOW_S = 4.0
 # What tests a file first, besides the tests whose names have a word of its name.
 NEAR = {"conn": ("test_conn", "test_matrix", "test_stop"), "machine": ("test_machine",),
@@ -247,8 +248,8 @@ class Bench:
         return [test]
 
     def passes(self, test, engine="epoll", limit_s=None):
-        """Runs it. One that does not end in time has failed, and so has one that writes that a case of
-        it has: there is no need to wait for the others."""
+        """Runs it. One that does not end in time has failed, and so has one that writes that a case
+        of it has: there is no need to wait for the others."""
         if limit_s is None:
             limit_s = 4 + 8 * self.usual_s[test]
 
@@ -303,7 +304,8 @@ class Bench:
 class Run:
     """All that the workers share."""
 
-    def __init__(self, mutants, minutes):
+    def __init__(self, mutants, minutes, patient):
+        self.patient = patient
         self.left = list(reversed(mutants))
         self.done = []
         self.found = {}
@@ -324,7 +326,7 @@ class Run:
             return name not in near, -self.found.get(test, 0), tests[test]
 
         return [test for test in sorted(tests, key=rank)
-                if not rank(test)[0] or tests[test] < SLOW_S]
+                if not rank(test)[0] or tests[test] < SLOW_S or self.patient]
 
     def tell(self, mutant):
         with self.lock:
@@ -439,7 +441,7 @@ def main():
     for bench in benches:
         bench.prepare()
     benches[0].measure()
-    run = Run(mutants, asked.minutes)
+    run = Run(mutants, asked.minutes, asked.again)
     workers = []
     for bench in benches:
         bench.usual_s = benches[0].usual_s
@@ -447,8 +449,13 @@ def main():
         workers[-1].start()
     for worker in workers:
         worker.join()
+    outcomes = {}
+    if asked.again:
+        with open(RESULTS, encoding="utf-8") as file:
+            outcomes = json.load(file)
+    outcomes.update({mutant.key(): mutant.outcome for mutant in run.done})
     with open(RESULTS, "w", encoding="utf-8") as file:
-        json.dump({mutant.key(): mutant.outcome for mutant in run.done}, file, indent=0)
+        json.dump(outcomes, file, indent=0)
     return 0 if table(run.done) else 1
 
 

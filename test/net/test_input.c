@@ -190,6 +190,26 @@ static void take_the_rest(struct peal_conn *conn, struct peal_buf *input, void *
     peal_conn_close(conn);
 }
 
+static void input_that_was_consumed_takes_no_memory(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    rig_turns(&rig, 2);
+    struct baseline before = baseline_take();
+    rig.witness.keep_input = true;
+    raw_send(peer, "half", 4);
+    rig_until(&rig, rig.witness.data_calls == 1);
+    assert_true(baseline_take().bytes > before.bytes);
+    rig.witness.keep_input = false;
+    raw_send(peer, "whole", 5);
+    rig_until(&rig, rig.witness.bytes == 9);
+    assert_int_equal(baseline_take().allocations, before.allocations);
+    raw_close(peer);
+    rig_close(&rig);
+}
+
 static void on_eof_gets_what_was_left(void **state)
 {
     struct rig rig;
@@ -385,6 +405,7 @@ int main(void)
         TEST(what_is_no_message_ends_it),
         TEST(no_message_after_the_end),
         TEST(input_is_kept_and_consumed_in_pieces),
+        TEST(input_that_was_consumed_takes_no_memory),
         TEST(on_eof_gets_what_was_left),
         TEST(pauses_count),
         TEST(one_resume_too_many_stops_the_program),

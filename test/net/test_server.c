@@ -32,6 +32,7 @@ static struct peal_server *server;
 static struct peal_addr address;
 static _Atomic unsigned opened, closed, stopped, served[LOOPS];
 static struct peal_drain_report report;
+static unsigned pool_threads = LOOPS;
 
 static unsigned index_of(const struct peal_loop *at)
 {
@@ -97,7 +98,8 @@ static void begin(struct peal_server_options options, bool with_pool, const char
     assert_int_equal(peal_loop_new(NULL, &loop), 0);
     pool = NULL;
     if (with_pool) {
-        assert_int_equal(peal_pool_new(&(struct peal_pool_options){.threads = LOOPS}, &pool), 0);
+        assert_int_equal(peal_pool_new(&(struct peal_pool_options){.threads = pool_threads}, &pool),
+                         0);
     }
     options.ops = &ops;
     options.user = &report;
@@ -155,6 +157,26 @@ static void round_robin_is_even(void **state)
     assert_int_equal(stats.closed, CONNS);
     assert_int_equal(stats.closed_by_cause[PEAL_CAUSE_PEER_CLOSED], CONNS);
     assert_int_equal(stats.bytes_taken, CONNS * 5);
+    end();
+}
+
+static void round_robin_is_even_with_two(void **state)
+{
+    int peers[4];
+    (void)state;
+    pool_threads = 2;
+    begin((struct peal_server_options){0}, true, "127.0.0.1:0");
+    pool_threads = LOOPS;
+    for (unsigned i = 0; i < 4; i++) {
+        peers[i] = raw_connect(&address);
+        until(opened == i + 1);
+    }
+    assert_int_equal(served[0], 2);
+    assert_int_equal(served[1], 2);
+    for (unsigned i = 0; i < 4; i++) {
+        raw_close(peers[i]);
+    }
+    until(closed == 4);
     end();
 }
 
@@ -545,6 +567,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
     const struct CMUnitTest tests[] = {
         TEST(round_robin_is_even),
+        TEST(round_robin_is_even_with_two),
         TEST(least_fills_the_gap),
         TEST(reuseport_reaches_every_loop),
         TEST(no_more_than_conns_max),
