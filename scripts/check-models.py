@@ -13,18 +13,19 @@ the close model includes is made from the code's by scripts/moves.py.
 """
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from common import ROOT
 
 FOLDER = os.path.join(ROOT, "models")
 MEMORY_MIB = 8192
 TIMEOUT_S = 900
+WORKERS_MAX = 2  # of the largest searches two fit into 4 GiB
 
 # What a search can find.
 HOLDS, ASSERTION, STUCK, CYCLE = "holds", "assertion violated", "invalid end state", "acceptance cycle"
@@ -131,13 +132,17 @@ RUNS += [Run("close", f"takes move {number_}", f"{SMALL} REACH={number_}", ASSER
 
 
 def command(folder, *words, timeout=TIMEOUT_S):
-    """Runs quietly, at low priority, and returns status and output."""
-    try:
-        done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=timeout, check=False, preexec_fn=lambda: os.nice(10))
-        return done.returncode, done.stdout
-    except subprocess.TimeoutExpired:
-        return -1, f"not done after {timeout} s"
+    """Runs quietly, at low priority. Returns status, output and seconds of CPU."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(("nice", "-n", "10", *words), cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        limit = threading.Timer(timeout, process.kill)
+        limit.start()
+        _, status, used = os.wait4(process.pid, 0)
+        limit.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    return process.returncode, text, used.ru_utime + used.ru_stime
 
 
 def compile_options(run):
@@ -160,31 +165,32 @@ def search(run, folder, with_trail):
     """Fills in what came of the run. Returns why it could not be searched, or None."""
     source = os.path.join(FOLDER, f"{run.model}.pml")
     defines = [f"-D{name}" for name in run.defines]
-    status, text = command(folder, "spin", *defines, "-a", source)
+    status, text, _ = command(folder, "spin", *defines, "-a", source)
     if status != 0 or not os.path.exists(f"{folder}/pan.c"):
         return text
-    status, text = command(folder, "gcc", *compile_options(run), "-o", "pan", "pan.c")
+    status, text, _ = command(folder, "gcc", *compile_options(run), "-o", "pan", "pan.c")
     if status != 0:
         return text
     options = ["-m2000000", "-w24"] + (["-a", "-f", "-E"] if run.live else [])
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.monotonic()
-    status, text = command(folder, "./pan", *options)
-    took_s = time.monotonic() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    status, text, seconds = command(folder, "./pan", *options)
     run.figures = {"states": int(number(r"([\d.e+]+) states, stored", text)),
                    "depth": int(number(r"depth reached (\d+)", text)),
-                   "seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-                   "wall": took_s, "mib": number(r"([\d.]+)\s+total actual memory usage", text)}
+                   "seconds": seconds, "mib": number(r"([\d.]+)\s+total actual memory usage", text)}
     if "errors:" not in text:
-        return text
+        return text or f"ended with status {status}, perhaps as it took more than {TIMEOUT_S} s"
     for limit in ("max search depth too small", "Search not completed", "hash array"):
         if limit in text and run.expect == HOLDS and fault_in(text) is None:
             return text
     run.fault = fault_in(text)
     if run.fault and with_trail:
-        run.trail = command(folder, "spin", *defines, "-t", "-p", "-g", source)[1]
+        trail = f"{run.model}.pml.trail"
+        run.trail = command(folder, "spin", *defines, "-k", trail, "-p", "-g", source)[1]
     return None
+
+
+def search_apart(run, with_trail):
+    with tempfile.TemporaryDirectory(prefix="peal-models-") as folder:
+        return search(run, folder, with_trail)
 
 
 def is_as_expected(run):
@@ -224,10 +230,10 @@ def main():
             and all(word in run.name() + " ".join(run.defines) for word in words)]
     print(f"1..{len(runs)}", flush=True)
     failed = 0
-    for index, run in enumerate(runs, 1):
-        with tempfile.TemporaryDirectory(prefix="peal-models-") as folder:
-            why = search(run, folder, "--trail" in sys.argv)
-        failed += not verdict(run, index, why)
+    with ThreadPoolExecutor(min(WORKERS_MAX, os.cpu_count() or 1)) as workers:
+        found = workers.map(lambda run: search_apart(run, "--trail" in sys.argv), runs)
+        for index, (run, why) in enumerate(zip(runs, found), 1):
+            failed += not verdict(run, index, why)
     print_table(runs)
     return 1 if failed else 0
 
