@@ -259,14 +259,28 @@ static void adopt(struct world_server *server)
     }
 }
 
+void client_connect(struct world_client *client)
+{
+    client->is_cancelled = false;
+    LAB_DO(peal_client_connect(client->client));
+}
+
+/* On another thread the loop may be opening it at this moment. Noted before: another thread may tell
+ * it to connect as soon as this has begun. */
+void client_cancel(struct world_client *client)
+{
+    client->is_cancelled |= peal_loop_is_mine(world.home);
+    LAB_DO(peal_client_cancel(client->client));
+}
+
 static void act_with_client(void)
 {
     if (world.clients_count > 0) {
-        struct peal_client *client = world.clients[peal_sim_below(world.clients_count)].client;
+        struct world_client *client = &world.clients[peal_sim_below(world.clients_count)];
         if (peal_sim_chance(30)) {
-            LAB_DO(peal_client_cancel(client));
+            client_cancel(client);
         } else {
-            LAB_DO(peal_client_connect(client));
+            client_connect(client);
         }
     }
 }

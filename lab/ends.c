@@ -355,3 +355,39 @@ void lab_time_outs(void)
     }
     end();
 }
+
+/* ---- what came before a reset is shown, though reading was paused (G6) */
+
+static bool rest_was_shown;
+
+static void pause_for_good(struct lab_conn *lab, struct peal_conn *conn)
+{
+    LAB_DO(peal_conn_pause_reading(conn));
+    lab->pauses++;
+}
+
+static void note_the_rest(struct lab_conn *lab, struct peal_conn *conn)
+{
+    (void)lab;
+    (void)conn;
+    rest_was_shown = true;
+}
+
+void lab_reset_behind_input(void)
+{
+    const struct world_server *server = stage(0, &(struct peal_server_options){0});
+    struct lab_peer peer;
+    world_hooks.opened = pause_for_good;
+    world_hooks.data = note_the_rest;
+    rest_was_shown = false;
+    if (server && lab_peer_connect(server, 0, &peer)) {
+        peal_sim_sleep_ms(5);
+        lab_peer_send(&peer, 14);
+        peal_sim_sleep_ms(5);
+        lab_peer_end(&peer, true);
+        peal_sim_sleep_ms(500);
+        PEAL_SIM_CHECK(lab_conns_open() == 0 || !strictly);
+        PEAL_SIM_CHECK(rest_was_shown || !strictly);
+    }
+    end();
+}

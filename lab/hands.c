@@ -151,6 +151,8 @@ void lab_references(void)
     world_begin(1);
     world_hooks.opened = world_hooks.data = hold_it;
     struct peal_server_options options = {.pool = world.pool};
+    options.limits.output_bytes_max = peal_sim_chance(50) ? 5000 : 0;
+    options.limits.output_cap_refuses = peal_sim_chance(80);
     if (world.home && world_add_server(&options, address)) {
         threads[count++] = start(connector, "peer", 0);
         nap(3);
@@ -181,9 +183,9 @@ void lab_resolver_pending(void)
     nap(60);
     if (peal_sim_chance(50)) {
         for (unsigned i = 0; i < world.clients_count; i++) {
-            LAB_DO(peal_client_cancel(world.clients[i].client));
+            client_cancel(&world.clients[i]);
             if (peal_sim_chance(50)) {
-                LAB_DO(peal_client_connect(world.clients[i].client));
+                client_connect(&world.clients[i]);
             }
         }
     }
@@ -194,15 +196,27 @@ void lab_resolver_pending(void)
 
 /* ---- a connect is cancelled when it has just succeeded, or is about to */
 
+static void cancel_here(void *user)
+{
+    (void)user;
+    for (unsigned i = 0; i < world.clients_count; i++) {
+        client_cancel(&world.clients[i]);
+    }
+}
+
 static void cancel_them(void *user)
 {
     (void)user;
     nap(2);
+    if (peal_sim_chance(30)) {
+        world_in_home(cancel_here, NULL);
+        return;
+    }
     for (unsigned i = 0; i < world.clients_count; i++) {
-        LAB_DO(peal_client_cancel(world.clients[i].client));
+        client_cancel(&world.clients[i]);
         peal_sim_yield();
         if (peal_sim_chance(30)) {
-            LAB_DO(peal_client_connect(world.clients[i].client));
+            client_connect(&world.clients[i]);
         }
     }
 }

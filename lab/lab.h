@@ -27,6 +27,7 @@ void lab_gone_before_accept(void);
 void lab_used_again(void);
 void lab_no_fds_left(void);
 void lab_time_outs(void);
+void lab_reset_behind_input(void);
 /* hands.c */
 void lab_stop_while_accepting(void);
 void lab_posts(void);

@@ -17,6 +17,7 @@ static const struct peal_sim_scenario scenarios[] = {
     {"gone-before-accept", "peers that are gone before they are accepted", lab_gone_before_accept},
     {"used-again", "old ids while places and fds are used again", lab_used_again},
     {"no-fds-left", "fds run out, and come back", lab_no_fds_left},
+    {"reset-behind-input", "what came before a reset is shown", lab_reset_behind_input},
     {"time-outs", "peers that are silent are ended by the time-out that is for them",
      lab_time_outs},
     {"stop-while-accepting", "stops from several threads during accepts and hand-overs",

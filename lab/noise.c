@@ -90,8 +90,8 @@ static void connect_clients(void *user)
     (void)user;
     for (unsigned round = 0; round < ROUNDS && !world.is_ending; round++) {
         for (unsigned i = 0; i < world.clients_count; i++) {
-            LAB_DO(peal_client_cancel(world.clients[i].client));
-            LAB_DO(peal_client_connect(world.clients[i].client));
+            client_cancel(&world.clients[i]);
+            client_connect(&world.clients[i]);
         }
         peal_sim_sleep_ms(peal_sim_below(10));
     }

@@ -76,6 +76,7 @@ static void client_open(struct peal_conn *conn, void *user)
             lab_both_ends_are_peals();
         }
     }
+    PEAL_SIM_CHECK(!client->is_cancelled);
     opened(conn, NULL, client->is_unix, &client->limits);
 }
 
@@ -90,6 +91,7 @@ static void on_data(struct peal_conn *conn, struct peal_buf *input, void *user)
     peal_buf_consume(input, part);
     lab->shown += part;
     acts(world_style.acts_on_data, lab, conn, "on_data", world_hooks.data);
+    PEAL_SIM_CHECK(peal_buf_size(input) == size - part); /* whatever they were */
 }
 
 static void on_eof(struct peal_conn *conn, struct peal_buf *input, void *user)
@@ -359,7 +361,7 @@ static void close_clients(void *user)
     for (unsigned i = 0; i < world.clients_count; i++) {
         struct peal_client *client = world.clients[i].client;
         struct peal_conn *conn = peal_client_conn(client);
-        LAB_DO(peal_client_cancel(client));
+        client_cancel(&world.clients[i]);
         if (conn && peal_sim_chance(50)) {
             lab_ends(peal_conn_user(conn), LAB_ABORT);
             LAB_DO(peal_conn_abort(conn));

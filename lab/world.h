@@ -34,6 +34,7 @@ struct world_client {
     struct peal_client *client;
     bool is_unix;
     unsigned attempts_max; /* 0: no end */
+    bool is_cancelled;     /* by the loop's thread, and not told to connect since */
     struct peal_conn_limits limits;
 };
 
@@ -79,6 +80,9 @@ struct world_hooks {
     void (*closed)(struct lab_conn *lab, struct peal_conn *conn);
 };
 extern struct world_hooks world_hooks;
+
+void client_connect(struct world_client *client);
+void client_cancel(struct world_client *client);
 
 /* ---- acts.c: what a program may do with a connection, or with something else; drawn. */
 void act_in_callback(struct lab_conn *lab, struct peal_conn *conn);

@@ -149,6 +149,8 @@ for which in "$@"; do
         for seed in 1 2 3; do
             lab "torture-$seed" torture --from "$seed" "${keep[@]}"
         done
+        scripts/plants.py
+        runs+=("case:lab-plants=$?")
         ;;
     coverage)
         scripts/coverage.py
