@@ -164,6 +164,15 @@ static void cancel(struct pl_engine *engine, struct pl_io *io, enum op op, uint8
     }
 }
 
+int uring_await_room(struct pl_engine *engine, struct pl_io *io, bool was_full)
+{
+    if (was_full || !(io->in_flight & IN_FLIGHT(OP_POLL))) {
+        return uring_start_stream_poll(engine, io);
+    }
+    cancel(engine, io, OP_POLL, URING_CANCEL_POLL); /* its end starts the next, which looks */
+    return engine->broken;
+}
+
 void uring_ended(struct pl_io *io, enum op op, uint8_t mark)
 {
     io->in_flight &= (uint8_t)~IN_FLIGHT(op);

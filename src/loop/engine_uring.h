@@ -80,6 +80,10 @@ struct io_uring_sqe *uring_sqe_new(struct pl_engine *engine);
 /* Room for a send, and errors while nobody reads: on_sent and on_recv come from it. */
 int uring_start_stream_poll(struct pl_engine *engine, struct pl_io *io);
 
+/* The same for a send that fell short. A kernel that was full tells an edge when it has room; where
+ * that is not sure (it was interrupted, the file gave less) the poll begins anew, with a look. */
+int uring_await_room(struct pl_engine *engine, struct pl_io *io, bool was_full);
+
 /* An operation of the io has seen its last completion; its cancellation, marked so, is over. */
 void uring_ended(struct pl_io *io, enum op op, uint8_t mark);
 

@@ -11,6 +11,9 @@
  * events are made at once, so that one connection's ping-pong does not wait for a second entry to
  * the kernel; so are large ones, where a system call does not matter, and those of many pieces.
  *
+ * A send that falls short waits for the poll to tell of room. That is an edge, which comes only if
+ * the kernel was full: a write that stopped for another reason has the poll begin anew.
+ *
  * Invariants:
  *  1. sends[] holds the sends that are in the queue, in its order; the first has the number
  * sends_first.
@@ -28,13 +31,14 @@ enum {
     QUEUED_BYTES_MAX = 32 * 1024
 };
 
-static ssize_t wrote(struct pl_engine *engine, struct pl_io *io, ssize_t n, size_t size)
+static ssize_t wrote(struct pl_engine *engine, struct pl_io *io, ssize_t n, size_t size,
+                     bool was_full)
 {
     if (n < 0 || (size_t)n == size) {
         return n;
     }
     io->flags |= PL_IO_SEND;
-    int result = uring_start_stream_poll(engine, io);
+    int result = uring_await_room(engine, io, was_full);
     return result < 0 ? result : n;
 }
 
@@ -88,14 +92,14 @@ ssize_t uring_send(struct pl_engine *engine, struct pl_io *io, const struct iove
     size_t size = 0;
     engine->sent_now++;
     ssize_t n = pl_sync_send(io->fd, iov, iov_count, &size);
-    return wrote(engine, io, n, size);
+    return wrote(engine, io, n, size, n > 0);
 }
 
 ssize_t uring_send_file(struct pl_engine *engine, struct pl_io *io, int file_fd, off_t offset,
                         size_t size, bool *ret_file_error)
 {
     ssize_t n = pl_sync_send_file(io->fd, file_fd, offset, size, ret_file_error);
-    return *ret_file_error || n == -EOPNOTSUPP ? n : wrote(engine, io, n, size);
+    return *ret_file_error || n == -EOPNOTSUPP ? n : wrote(engine, io, n, size, false);
 }
 
 /* Failed sends post completions; they are looked up first, for what has posted none went well. */
@@ -128,7 +132,7 @@ static void tell_send(struct pl_engine *engine, const struct uring_send *send)
     }
     if (n >= 0 && (uint32_t)n < send->size) {
         io->flags |= PL_IO_SEND;
-        int result = uring_start_stream_poll(engine, io);
+        int result = uring_await_room(engine, io, send->result != -EINTR);
         n = result < 0 ? result : n;
     }
     io->handler->on_sent(io, n);

@@ -14,6 +14,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -116,6 +117,31 @@ static void short_queued_sends_go_on_where_they_were(void **state)
 
 /* One failed, one in part and the others whole, in any order of the queue: each is told its own. */
 enum { MANY = 60 };
+
+/* Found by the simulated kernel: there was room all along, so no edge told of it. */
+static void a_send_that_was_interrupted_goes_on(void **state)
+{
+    FILE *file = tmpfile();
+    bool file_error = false;
+    (void)state;
+    assert_non_null(file);
+    assert_true(fputs("hello", file) >= 0 && fflush(file) == 0);
+    open_pair();
+    struct pl_engine *engine = loop->engine;
+    assert_int_equal(uring_start_stream_poll(engine, &probe.io), 0);
+    turn();
+    turn();
+    faults_start((struct faults){.kind = 's', .name = "sendfile", .nth = 1, .error = EINTR});
+    assert_int_equal(loop->ops->send_file(engine, &probe.io, fileno(file), 0, 5, &file_error), 0);
+    assert_int_equal(faults_stop(), 1);
+    probe_until(&probe, 1);
+    assert_string_equal(probe.history, "s");
+    assert_int_equal(loop->ops->send_file(engine, &probe.io, fileno(file), 0, 5, &file_error), 5);
+    assert_false(file_error);
+    raw_expect(peer, "hello");
+    fclose(file);
+    close_pair();
+}
 
 static void each_send_of_a_batch_is_told_its_own_result(void **state)
 {
@@ -358,6 +384,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_queued_send_is_told_when_it_was_made),
         TEST(short_queued_sends_go_on_where_they_were),
+        TEST(a_send_that_was_interrupted_goes_on),
         TEST(each_send_of_a_batch_is_told_its_own_result),
         TEST(a_send_submitted_early_is_told_its_failure),
         TEST(a_failure_is_told_also_after_an_overflow),

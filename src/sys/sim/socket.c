@@ -504,6 +504,9 @@ static ssize_t send_from(struct pl_sim_socket *socket, struct pl_sim_file *file,
     if (there <= 0) {
         return there;
     }
+    if (there > 1 && pl_sim_strikes(PL_SIM_SHORT_RECV)) { /* of the file, so no room is awaited */
+        there = 1 + (ssize_t)pl_choice_below(&pl_sim.choice, (uint64_t)there - 1);
+    }
     const struct iovec piece = {.iov_base = (void *)(uintptr_t)data, .iov_len = (size_t)there};
     ssize_t result = pl_sim_write_to(socket, &piece, 1, MSG_NOSIGNAL);
     if (result > 0) {
