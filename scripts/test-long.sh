@@ -10,6 +10,7 @@
 #   lab       100,000 runs of the lab from a seed of today's, torture from three seeds, the whole table
 #             of coverage
 #   coverage  which lines and branches the tests reach, module by module; fails below what they did
+#   fuzz      each target of test/fuzz for a minute (scripts/fuzz.sh)
 #   models    every search of models/ by Spin, also the larger ones (skipped where Spin is not there)
 #
 # Each runs every test (valgrind: those it can run in time) and, where it makes sense, the demo.
@@ -155,6 +156,10 @@ for which in "$@"; do
     coverage)
         scripts/coverage.py
         runs+=("case:coverage=$?")
+        ;;
+    fuzz)
+        scripts/fuzz.sh 60
+        runs+=("case:fuzz=$?")
         ;;
     *)
         echo "test-long: '$which' is none of asan, tsan, clang, valgrind, models, soak, lab, coverage." >&2

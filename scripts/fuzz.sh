@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Fuzzes each target of test/fuzz: scripts/fuzz.sh [SECONDS [TARGET...]]. Without an argument, a minute
+# each. Needs clang with libFuzzer and the sanitizers (scripts/setup.sh long).
+#
+# What is new goes to build-fuzz/corpus/TARGET; what crashes to build-fuzz/crash-TARGET-…: mend it, and
+# keep the input in test/fuzz/corpus/TARGET. `scripts/fuzz.sh keep` merges what is new, and adds to
+# what is kept, into test/fuzz/corpus: only inputs that reach something that none before them does.
+set -u
+cd "$(dirname "$0")/.."
+seconds=${1:-60}
+shift || true
+targets=("$@")
+if ((${#targets[@]} == 0)); then
+    targets=(addr api buf codec outq wheel worlds)
+fi
+mkdir -p build-fuzz
+
+flags=(-std=gnu11 -D_GNU_SOURCE -g -O1 -pthread -fno-omit-frame-pointer -Iinclude -Isrc -Ilab -Itest/fuzz
+    -Wno-everything)
+if [[ -e /usr/include/linux/io_uring.h ]]; then
+    flags+=(-DPL_HAS_URING)
+fi
+sanitize=-fsanitize=address,undefined
+# The worlds fork, and a run of theirs is a whole process: the library is looked at from outside, and
+# only its edges are counted.
+core=(src/base/*.c src/loop/*.c src/net/*.c)
+real=(src/sys/*.c)
+simulated=(src/sys/sim/*.c src/sim/*.c lab/{acts,anything,oracle,peers,world}.c)
+
+build()
+{
+    local target=$1 sources=("${core[@]}")
+    if [[ $target == worlds ]]; then
+        sources+=("${simulated[@]}")
+    else
+        sources+=("${real[@]}")
+    fi
+    clang "${flags[@]}" -fsanitize=fuzzer $sanitize -fno-sanitize=alignment \
+        "test/fuzz/fuzz_$target.c" "${sources[@]}" -o "build-fuzz/fuzz_$target"
+}
+
+status=0
+for target in "${targets[@]}"; do
+    mkdir -p "build-fuzz/corpus/$target" "test/fuzz/corpus/$target"
+    build "$target" || {
+        echo "fuzz_$target: not built"
+        status=1
+        continue
+    }
+    if [[ $seconds == keep ]]; then
+        "build-fuzz/fuzz_$target" -set_cover_merge=1 -max_len=600 "test/fuzz/corpus/$target" \
+            "build-fuzz/corpus/$target" >"build-fuzz/$target.log" 2>&1 || status=1
+        continue
+    fi
+    if ASAN_OPTIONS=detect_leaks=1 "build-fuzz/fuzz_$target" -max_total_time="$seconds" -max_len=4096 \
+        -timeout=25 -artifact_prefix="build-fuzz/crash-$target-" "build-fuzz/corpus/$target" \
+        "test/fuzz/corpus/$target" >"build-fuzz/$target.log" 2>&1; then
+        echo "fuzz_$target: $(grep -a -o 'Done [0-9]* runs.*' "build-fuzz/$target.log")"
+    else
+        echo "fuzz_$target: FAILED, see build-fuzz/$target.log:"
+        grep -a 'not so\|ERROR\|SUMMARY\|Test unit' "build-fuzz/$target.log" | head -n 6
+        status=1
+    fi
+done
+exit $status
