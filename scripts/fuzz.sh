@@ -26,13 +26,13 @@ sanitize=-fsanitize=address,undefined
 # only its edges are counted.
 core=(src/base/*.c src/loop/*.c src/net/*.c)
 real=(src/sys/*.c)
-simulated=(src/sys/sim/*.c src/sim/*.c lab/{acts,anything,oracle,peers,world}.c)
+simulated=(src/sys/sim/*.c src/sim/*.c lab/[!mp]*.c lab/p[!r]*.c lab/promises.c)
 
 build()
 {
     local target=$1 sources=("${core[@]}")
     if [[ $target == worlds ]]; then
-        sources+=("${simulated[@]}")
+        sources+=("${simulated[@]}" -Wl,--wrap=pl_conn_move)
     else
         sources+=("${real[@]}")
     fi
