@@ -60,7 +60,12 @@ struct pl_sim_thread {
     struct pl_sim_thread *next_idle;
 };
 
-enum { STEPS_USUAL = 20000000, STALL_MAX_MS = 400, IDLE_STEPS_MAX = 20000 };
+enum {
+    STEPS_USUAL = 20000000,
+    STALL_MAX_MS = 400,
+    IDLE_STEPS_MAX = 20000,
+    YIELD_IDLE_STEPS_MAX = 1000 /* a yield that has moved nothing for so long is granted */
+};
 #define LAST_WORDS_NS      60000000000u
 #define LAST_WORDS_STEP_NS 10000000u
 
@@ -475,12 +480,13 @@ uint64_t sys_thread_id(void)
 }
 
 /* Who yields waits for another: where threads are not interrupted by chance, one of the others goes
- * on, each in its turn. */
+ * on, each in its turn. So it is where chance has let nobody else go on for long: a stream that is
+ * used up never would. */
 void sys_thread_yield(void)
 {
     struct pl_sim_thread *thread = myself();
     pl_sim_point();
-    if (pl_sim.schedule != PL_SIM_EVERY) {
+    if (pl_sim.schedule != PL_SIM_EVERY && pl_sim.idle_steps <= YIELD_IDLE_STEPS_MAX) {
         return;
     }
     unsigned at = 0;
