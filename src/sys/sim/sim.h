@@ -88,7 +88,7 @@ struct pl_sim {
     struct pl_sim_block *freed_first, *freed_last;
     size_t freed_bytes;
 
-    char last_words[512];                /* what the library wrote to stderr last */
+    char first_words[512];               /* the first line that the library wrote to stderr */
     char engine[PL_SIM_ENGINE_NAME_MAX]; /* what PEAL_ENGINE says; "": it is not set */
     unsigned cpus;
 };

@@ -144,10 +144,16 @@ void sys_strerror(int positive_errno, char *text, size_t size)
 void sys_write_stderr(const char *text, size_t size)
 {
     if (pl_sim.is_strict && pl_sim.on_fail) {
-        size = size < sizeof pl_sim.last_words ? size : sizeof pl_sim.last_words - 1;
-        memcpy(pl_sim.last_words, text, size);
-        pl_sim.last_words[size] = '\0';
-        pl_sim.last_words[strcspn(pl_sim.last_words, "\n")] = '\0';
+        /* The first line is the reason; what comes after it (the recorder) is told elsewhere. */
+        size_t used = strlen(pl_sim.first_words), room = sizeof pl_sim.first_words - used - 1;
+        if (used > 0 && pl_sim.first_words[used - 1] == '\n') {
+            return;
+        }
+        const char *end = memchr(text, '\n', size);
+        size = end ? (size_t)(end - text) + 1 : size;
+        size = size < room ? size : room;
+        memcpy(pl_sim.first_words + used, text, size);
+        pl_sim.first_words[used + size] = '\0';
         return;
     }
     if (write(STDERR_FILENO, text, size) < 0) {
@@ -158,7 +164,8 @@ void sys_write_stderr(const char *text, size_t size)
 _Noreturn void sys_abort(void)
 {
     if (pl_sim.is_strict && pl_sim.on_fail) {
-        pl_sim_fail("the library aborted: %s", pl_sim.last_words);
+        pl_sim.first_words[strcspn(pl_sim.first_words, "\n")] = '\0';
+        pl_sim_fail("the library aborted: %s", pl_sim.first_words);
     }
     abort();
 }
