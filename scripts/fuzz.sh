@@ -22,8 +22,6 @@ if [[ -e /usr/include/linux/io_uring.h ]]; then
     flags+=(-DPL_HAS_URING)
 fi
 sanitize=-fsanitize=address,undefined
-# The worlds fork, and a run of theirs is a whole process: the library is looked at from outside, and
-# only its edges are counted.
 core=(src/base/*.c src/loop/*.c src/net/*.c)
 real=(src/sys/*.c)
 simulated=(src/sys/sim/*.c src/sim/*.c lab/[!mp]*.c lab/p[!r]*.c lab/promises.c)
@@ -36,7 +34,7 @@ build()
     else
         sources+=("${real[@]}")
     fi
-    clang "${flags[@]}" -fsanitize=fuzzer $sanitize -fno-sanitize=alignment \
+    clang "${flags[@]}" -fsanitize=fuzzer $sanitize -fno-sanitize=alignment -fno-sanitize-recover=all \
         "test/fuzz/fuzz_$target.c" "${sources[@]}" -o "build-fuzz/fuzz_$target"
 }
 
