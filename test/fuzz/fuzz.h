@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What all fuzz targets share. A target is one function, LLVMFuzzerTestOneInput (the name is
- * libFuzzer's); it is linked with libFuzzer by scripts/fuzz.sh, and with replay.c, which feeds it the
- * kept corpus, as an ordinary test. */
+ * libFuzzer's); it is linked with libFuzzer by scripts/fuzz.sh, and with replay.c, which feeds it
+ * the kept corpus, as an ordinary test. */
 #ifndef FUZZ_H
 #define FUZZ_H
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A row of calls of the API would crash, leak or hang on the real system: connections over a real
- * socket pair, with sends, ends, pauses, limits and timers in any order, and a baseline at the end. */
+ * socket pair, with sends, ends, pauses, limits and timers in any order, and a baseline at the
+ * end. */
 #include "fuzz.h"
 
 #include "sys/sys.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Timers would fire early, late, twice or not at all: whatever is added, moved and removed, the wheel
- * gives out the same timers at the same moments as a plain array in which all are looked at. */
+/* Timers would fire early, late, twice or not at all: whatever is added, moved and removed, the
+ * wheel gives out the same timers at the same moments as a plain array in which all are looked
+ * at. */
 #include "fuzz.h"
 
 #include "loop/wheel.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A row of calls, faults and interruptions would break a guarantee: the input is the choice stream
- * of a random world of the lab (the API in any order, on the simulated system), and its oracle judges
- * it. */
+ * of a random world of the lab (the API in any order, on the simulated system), and its oracle
+ * judges it. */
 #include "fuzz.h"
 
 #include "lab.h"
