@@ -17,7 +17,7 @@
 set -u
 cd "$(dirname "$0")/.."
 if (($# == 0)); then
-    set -- asan tsan clang valgrind models soak lab coverage
+    set -- asan tsan clang valgrind models soak lab coverage fuzz
 fi
 runs=()
 
@@ -162,7 +162,7 @@ for which in "$@"; do
         runs+=("case:fuzz=$?")
         ;;
     *)
-        echo "test-long: '$which' is none of asan, tsan, clang, valgrind, models, soak, lab, coverage." >&2
+        echo "test-long: '$which' is none of asan, tsan, clang, valgrind, models, soak, lab, coverage, fuzz." >&2
         exit 2
         ;;
     esac
