@@ -21,21 +21,31 @@ flags=(-std=gnu11 -D_GNU_SOURCE -g -O1 -pthread -fno-omit-frame-pointer -Iinclud
 if [[ -e /usr/include/linux/io_uring.h ]]; then
     flags+=(-DPL_HAS_URING)
 fi
-sanitize=-fsanitize=address,undefined
+sanitize='-fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=all'
 core=(src/base/*.c src/loop/*.c src/net/*.c)
 real=(src/sys/*.c)
 simulated=(src/sys/sim/*.c src/sim/*.c lab/[!mp]*.c lab/p[!r]*.c lab/promises.c)
 
 build()
 {
-    local target=$1 sources=("${core[@]}")
+    local target=$1 link=() sources=("${core[@]}") source object objects=()
     if [[ $target == worlds ]]; then
-        sources+=("${simulated[@]}" -Wl,--wrap=pl_conn_move)
+        sources+=("${simulated[@]}")
+        link=(-Wl,--wrap=pl_conn_move)
     else
         sources+=("${real[@]}")
     fi
-    clang "${flags[@]}" -fsanitize=fuzzer $sanitize -fno-sanitize=alignment -fno-sanitize-recover=all \
-        "test/fuzz/fuzz_$target.c" "${sources[@]}" -o "build-fuzz/fuzz_$target"
+    mkdir -p build-fuzz/objects
+    # The target last: the first object brings the code that tells libFuzzer of the counters, and must
+    # not be one that names them itself (fuzz_worlds.c).
+    for source in "${sources[@]}" "test/fuzz/fuzz_$target.c"; do
+        object=build-fuzz/objects/${source//\//_}.o
+        objects+=("$object")
+        if [[ ! $object -nt $source || -n $(find src include lab test/fuzz -name '*.h' -newer "$object") ]]; then
+            clang "${flags[@]}" -fsanitize=fuzzer-no-link $sanitize -c "$source" -o "$object" || return 1
+        fi
+    done
+    clang -fsanitize=fuzzer $sanitize -pthread "${link[@]}" "${objects[@]}" -o "build-fuzz/fuzz_$target"
 }
 
 status=0
