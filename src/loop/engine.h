@@ -26,8 +26,8 @@
  *      then; PL_IO_SEND, the kernel has no room, and on_sent comes when it has some. An on_sent
  *      that leaves PL_IO_SEND set found too little room: another comes. With PL_SEND_NOW nothing
  *      is queued, and the memory is not needed after the return. PL_IO_REFUSED: the part was taken,
- *      and the system has no memory to tell when there is room for the rest. No on_sent comes: the
- *      owner detaches.
+ *      and the rest cannot be awaited, for the errno that pl_io_refusal gives. No on_sent comes:
+ *      the owner detaches.
  *
  *  E4  send_file: as send, from file_fd at offset. Errors of the file side are told apart: see
  *      there.
@@ -87,6 +87,23 @@ struct pl_io {
     struct peal_loop *loop;
     void *engine_data; /* the engine's own */
 };
+
+/* For engines: what a send comes to that took n bytes, the rest of which cannot be awaited. What
+ * was taken is taken, and has to be counted. A stream has no poll_events; they keep the errno. */
+static inline ssize_t pl_io_refuse(struct pl_io *io, ssize_t n, int error)
+{
+    if (n == 0) {
+        return error;
+    }
+    io->flags |= PL_IO_REFUSED;
+    io->poll_events = (uint8_t)-error;
+    return n;
+}
+
+static inline int pl_io_refusal(const struct pl_io *io)
+{
+    return -(int)io->poll_events;
+}
 
 enum { PL_SEND_NOW = 1 };
 

@@ -214,13 +214,7 @@ static ssize_t wrote(struct pl_engine *engine, struct pl_io *io, ssize_t n, size
     }
     io->flags |= PL_IO_SEND;
     int result = align(engine, io);
-    if (result < 0 && n == 0) {
-        return result;
-    }
-    if (result < 0) { /* what was taken is taken, and has to be counted */
-        io->flags |= PL_IO_REFUSED;
-    }
-    return n;
+    return result < 0 ? pl_io_refuse(io, n, result) : n;
 }
 
 static size_t size_of(const struct iovec *iov, int iov_count)

@@ -39,7 +39,7 @@ static ssize_t wrote(struct pl_engine *engine, struct pl_io *io, ssize_t n, size
     }
     io->flags |= PL_IO_SEND;
     int result = uring_await_room(engine, io, was_full);
-    return result < 0 ? result : n;
+    return result < 0 ? pl_io_refuse(io, n, result) : n;
 }
 
 static struct uring_send *note_send(struct pl_engine *engine)
@@ -120,7 +120,7 @@ static void note_failed_sends(struct pl_engine *engine)
 static void tell_send(struct pl_engine *engine, const struct uring_send *send)
 {
     struct pl_io *io = send->io;
-    int n = send->result == -EAGAIN || send->result == -EINTR ? 0 : send->result;
+    ssize_t n = send->result == -EAGAIN || send->result == -EINTR ? 0 : send->result;
     uring_ended(io, OP_SEND, 0);
     io->flags &= (uint8_t)~PL_IO_QUEUED;
     if (uring_is_detached(io)) {
@@ -130,12 +130,7 @@ static void tell_send(struct pl_engine *engine, const struct uring_send *send)
         uring_give_back_if_idle(io);
         return;
     }
-    if (n >= 0 && (uint32_t)n < send->size) {
-        io->flags |= PL_IO_SEND;
-        int result = uring_await_room(engine, io, send->result != -EINTR);
-        n = result < 0 ? result : n;
-    }
-    io->handler->on_sent(io, n);
+    io->handler->on_sent(io, wrote(engine, io, n, send->size, send->result != -EINTR));
 }
 
 /* Tells those that the kernel has taken. Handlers queue new ones behind them. */

@@ -86,8 +86,8 @@ static bool drain_is_due(const struct peal_conn *conn)
            pl_outq_bytes(&conn->output) <= conn->limits->values.output_low_bytes;
 }
 
-/* The engine has not taken all: it writes later in the turn, or the kernel has no room (or not even
- * the memory to tell when it has). */
+/* The engine has not taken all: it writes later in the turn, or the kernel has no room (or the rest
+ * cannot even be awaited). */
 static void blocked(struct peal_conn *conn)
 {
     conn->flags |= PL_CONN_BLOCKED;
@@ -95,7 +95,7 @@ static void blocked(struct peal_conn *conn)
         return;
     }
     if (conn->io.flags & PL_IO_REFUSED) {
-        pl_conn_fail(conn, -ENOMEM, true);
+        pl_conn_fail(conn, pl_io_refusal(&conn->io), true);
         return;
     }
     pl_count(&conn->io.loop->counters.short_writes, 1);

@@ -224,6 +224,29 @@ static void a_broken_ring_is_told_and_everything_still_ends(void **state)
     break_a_busy_loop(EPERM);
 }
 
+/* A short write on a ring that has broken: the rest cannot be awaited, but what was taken is
+ * taken. */
+static void what_was_taken_counts_on_a_broken_ring(void **state)
+{
+    enum { SIZE = 8 << 20 };
+    struct rig rig;
+    (void)state;
+    on_uring_or_skip();
+    rig_open(&rig, NULL);
+    int raw = rig_connect(&rig);
+    unsigned char *bytes = calloc(1, SIZE);
+    rig.loop->engine->broken = -EBADF;
+    assert_int_equal(peal_conn_send(rig.witness.conn, bytes, SIZE), SIZE);
+    peal_loop_free(rig.loop);
+    const struct peal_close_record *record = &rig.witness.record;
+    assert_int_equal(record->error, -EBADF);
+    assert_int_equal(record->bytes_accepted, SIZE);
+    assert_true(record->bytes_taken > 0 && record->bytes_unsent > 0);
+    peal_server_unref(rig.server);
+    raw_close(raw);
+    free(bytes);
+}
+
 static void shortage_for_ever_is_told_in_the_end(void **state)
 {
     struct rig rig;
@@ -450,6 +473,7 @@ int main(void)
         TEST(an_engine_that_nobody_knows_is_refused),
         TEST(failures_that_pass_are_not_told),
         TEST(a_broken_ring_is_told_and_everything_still_ends),
+        TEST(what_was_taken_counts_on_a_broken_ring),
         TEST(shortage_for_ever_is_told_in_the_end),
         TEST(a_ring_may_break_inside_a_handler),
         TEST(after_an_overflow_all_goes_on),
