@@ -151,10 +151,12 @@ static bool can_write(const struct peal_conn *conn)
            !pl_conn_has(conn, PL_CONN_BLOCKED | PL_CONN_FAILED);
 }
 
+static void write_all(struct peal_conn *conn);
+
 static void flush_job(struct pl_job *job)
 {
     struct peal_conn *conn = pl_container(job, struct peal_conn, job);
-    pl_conn_flush(conn);
+    write_all(conn);
     if (drain_is_due(conn)) {
         conn->flags &= ~(uint32_t)PL_CONN_DRAIN_WANTED;
         if (conn->ops->on_drain) {
@@ -248,7 +250,7 @@ static void flush_queue(struct peal_conn *conn)
     }
 }
 
-void pl_conn_flush(struct peal_conn *conn)
+static void write_all(struct peal_conn *conn)
 {
     pl_conn_stop_gathering(conn);
     flush_queue(conn);
@@ -256,6 +258,13 @@ void pl_conn_flush(struct peal_conn *conn)
         conn->flags &= ~(uint32_t)(PL_CONN_WATCHED | PL_CONN_QUEUED);
         pl_conn_output_empty(conn);
     }
+}
+
+/* on_drain, if it is due, comes in the flush phase: not from here, where the program may be
+ * above. */
+void pl_conn_flush(struct peal_conn *conn)
+{
+    write_all(conn);
     if (drain_is_due(conn)) {
         flush_later(conn);
     }
