@@ -24,7 +24,7 @@ fi
 sanitize='-fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=all'
 core=(src/base/*.c src/loop/*.c src/net/*.c)
 real=(src/sys/*.c)
-simulated=(src/sys/sim/*.c src/sim/*.c lab/[!mp]*.c lab/p[!r]*.c lab/promises.c)
+simulated=(src/sys/sys_common.c src/sys/sim/*.c src/sim/*.c lab/[!mp]*.c lab/p[!r]*.c lab/promises.c)
 
 build()
 {

@@ -3,8 +3,8 @@
  * library makes.
  *
  * sys_linux.c implements it on libc and the kernel. A simulated kernel implements the same symbols
- * and is linked in its place; the rest of the library is then byte for byte the same. Hence the
- * rules:
+ * and is linked in its place; the rest of the library is then byte for byte the same. What asks no
+ * kernel is in sys_common.c, for both. Hence the rules:
  *  - Calls that can fail return a negative errno (never -1 with errno on the side).
  *  - EINTR is passed on, not retried: what to do about it is the caller's decision and must be
  * tested.

@@ -24,7 +24,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -642,46 +641,7 @@ void sys_cond_broadcast(struct sys_cond *cond)
     pthread_cond_broadcast(&cond->handle);
 }
 
-int sys_sigmask(int how, const sigset_t *mask, sigset_t *ret_old)
-{
-    return -pthread_sigmask(how, mask, ret_old);
-}
-
-void sys_sigset_of(sigset_t *set, int number)
-{
-    sigemptyset(set);
-    sigaddset(set, number);
-}
-
-bool sys_sigset_has(const sigset_t *set, int number)
-{
-    return sigismember(set, number) == 1;
-}
-
-/* ---- text and the last resort */
-
-int sys_vformat(char *text, size_t size, const char *format, va_list args)
-{
-    return vsnprintf(text, size, format, args);
-}
-
-int sys_format(char *text, size_t size, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    int length = vsnprintf(text, size, format, args);
-    va_end(args);
-    return length;
-}
-
-void sys_strerror(int positive_errno, char *text, size_t size)
-{
-    const char *found = strerror_r(positive_errno, text, size); /* the GNU one */
-    if (found != text && size > 0) {
-        strncpy(text, found, size - 1);
-        text[size - 1] = '\0';
-    }
-}
+/* ---- the environment, and the last resort */
 
 const char *sys_getenv(const char *name)
 {

@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -299,22 +298,6 @@ static ssize_t read_signal(struct signal_file *signals, void *data, size_t size)
     return sizeof info;
 }
 
-int sys_sigmask(int how, const sigset_t *mask, sigset_t *ret_old)
-{
-    return -pthread_sigmask(how, mask, ret_old);
-}
-
-void sys_sigset_of(sigset_t *set, int number)
-{
-    sigemptyset(set);
-    sigaddset(set, number);
-}
-
-bool sys_sigset_has(const sigset_t *set, int number)
-{
-    return sigismember(set, number) == 1;
-}
-
 void pl_sim_raise(int number)
 {
     TRACE("signal %d", number);
@@ -460,16 +443,25 @@ int sys_unlink(const char *path)
 
 /* ---- reading and writing what is no socket */
 
-ssize_t sys_read(int fd, void *data, size_t size)
+/* What read and write begin with: 0 and the file, or why it comes to nothing. */
+static int begin_call(const char *name, int fd, struct pl_sim_file **ret_file)
 {
     pl_sim_point();
-    int injected = pl_sim_hook('s', "read");
+    int injected = pl_sim_hook('s', name);
     struct pl_sim_file *file = pl_sim_file_of(fd);
     if (injected || !file) {
         return injected ? -injected : -EBADF;
     }
-    if (pl_sim_strikes(PL_SIM_INTERRUPTED)) {
-        return -EINTR;
+    *ret_file = file;
+    return pl_sim_strikes(PL_SIM_INTERRUPTED) ? -EINTR : 0;
+}
+
+ssize_t sys_read(int fd, void *data, size_t size)
+{
+    struct pl_sim_file *file;
+    int result = begin_call("read", fd, &file);
+    if (result < 0) {
+        return result;
     }
     switch (file->kind) {
     case PL_SIM_EVENTFD:
@@ -488,14 +480,10 @@ ssize_t sys_read(int fd, void *data, size_t size)
 
 ssize_t sys_write(int fd, const void *data, size_t size)
 {
-    pl_sim_point();
-    int injected = pl_sim_hook('s', "write");
-    struct pl_sim_file *file = pl_sim_file_of(fd);
-    if (injected || !file) {
-        return injected ? -injected : -EBADF;
-    }
-    if (pl_sim_strikes(PL_SIM_INTERRUPTED)) {
-        return -EINTR;
+    struct pl_sim_file *file;
+    int begun = begin_call("write", fd, &file);
+    if (begun < 0) {
+        return begun;
     }
     switch (file->kind) {
     case PL_SIM_EVENTFD: {

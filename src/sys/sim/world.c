@@ -116,30 +116,7 @@ uint64_t sys_random(void)
     return x ^ (x >> 32);
 }
 
-/* ---- text and the last resort: as on the real system */
-
-int sys_vformat(char *text, size_t size, const char *format, va_list args)
-{
-    return vsnprintf(text, size, format, args);
-}
-
-int sys_format(char *text, size_t size, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    int length = vsnprintf(text, size, format, args);
-    va_end(args);
-    return length;
-}
-
-void sys_strerror(int positive_errno, char *text, size_t size)
-{
-    const char *found = strerror_r(positive_errno, text, size); /* the GNU one */
-    if (found != text && size > 0) {
-        strncpy(text, found, size - 1);
-        text[size - 1] = '\0';
-    }
-}
+/* ---- the last resort */
 
 void sys_write_stderr(const char *text, size_t size)
 {
