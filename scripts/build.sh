@@ -17,7 +17,7 @@ esac
 
 # Tests are found by name when meson configures, so a file that came or went asks for it again.
 mkdir -p "$folder"
-find src lab tools examples test bench -name '*.[ch]' -o -path 'test/cli/*' | LC_ALL=C sort >"$folder/.files.new"
+find src lab tools examples test bench -name '*.[ch]' -o -path 'test/cli/*' -o -path 'test/programs/*' | LC_ALL=C sort >"$folder/.files.new"
 if [[ ! -f $folder/build.ninja ]]; then
     meson setup "$folder" "${strict[@]}" "$@" >"$folder/.setup.log" 2>&1 || {
         cat "$folder/.setup.log" >&2

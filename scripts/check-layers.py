@@ -59,7 +59,7 @@ def check_listed(path):
 def check_user(path, includes):
     for number, target, quoted in includes:
         inside = target.split("/")[0] in LAYERS and not target.startswith("sys/")
-        own = [os.path.dirname(path), path.split(os.sep)[0]]
+        own = [os.path.dirname(path), path.split(os.sep)[0], "tools/frame"]
         if quoted and any(os.path.exists(os.path.join(ROOT, folder, target)) for folder in own):
             continue
         if inside or (quoted and not target.startswith("peal")):

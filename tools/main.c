@@ -3,16 +3,19 @@
  *
  * One executable with a table of commands, in the manner of git: `peal NAME …` calls the function
  * behind NAME with argv moved on by one. Each command owns its options (args.h), its help and its
- * exit code; this file knows only the names.
+ * exit code; this file knows only the names. What is not in its table may be a program of its own,
+ * as those of examples/ are: run_program looks for it where they are built or installed.
  *
  * Exit codes, for all commands: 0 all went well; 1 it was tried and did not go well; 2 the command
  * line was wrong, and a sentence on standard error says how.
  *
  * The program uses nothing of the library but its public headers: what it does, any program can.
  */
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <peal/version.h>
 
@@ -47,6 +50,26 @@ static void print_usage(FILE *to)
     fprintf(to, "peal COMMAND --help tells the options of a command.\n");
 }
 
+/* Becomes the program, if there is one. Returns if there is none. */
+static void run_program(char **argv)
+{
+    static const char *const folders[] = {"examples", "../" PEAL_LIBEXEC "/peal"};
+    char self[PATH_MAX], path[PATH_MAX + 64];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    if (length < 0 || argv[0][strspn(argv[0], "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0') {
+        return;
+    }
+    self[length] = '\0';
+    *strrchr(self, '/') = '\0';
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        int size = snprintf(path, sizeof(path), "%s/%s/%s", self, folders[i], argv[0]);
+        if (size > 0 && (size_t)size < sizeof(path)) {
+            execv(path, argv);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
@@ -68,6 +91,7 @@ int main(int argc, char **argv)
         }
     }
     if (argc > 1) {
+        run_program(argv + 1);
         fprintf(stderr, "peal: there is no command \"%s\"\n", name);
     }
     print_usage(stderr);

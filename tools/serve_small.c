@@ -77,11 +77,12 @@ enum {
 
 static struct peal_blob *chargen_blob;
 
-static int chargen_start(void)
+static int chargen_start(const struct serving *serving)
 {
     char *text = malloc((size_t)CYCLE_BYTES * CYCLES_PER_BLOB);
     char *at = text;
 
+    (void)serving;
     if (text == NULL) {
         return -ENOMEM;
     }

@@ -24,9 +24,9 @@
 
 #include <peal/log.h>
 
-#include "../args.h"
+#include "args.h"
 #include "../commands.h"
-#include "../common.h"
+#include "common.h"
 #include "ledger.h"
 #include "scenarios.h"
 #include "table.h"

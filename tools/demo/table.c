@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../common.h"
+#include "common.h"
 
 enum { CAUSES_MAX = PEAL_CAUSE_COUNT + OTHER_CAUSES_MAX, SIZE_TEXT = 16 };
 

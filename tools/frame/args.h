@@ -73,6 +73,12 @@ struct arg_command {
 int args_parse(const struct arg_command *command, int argc, char **argv,
                struct arg_texts *ret_operands);
 
+enum { ARGS_MAX = 64 };
+
+/* Puts the options of two tables, the first of which may be NULL, into one. Returns all. */
+const struct arg *args_join(const struct arg *first, const struct arg *second,
+                            struct arg all[ARGS_MAX]);
+
 /* "peal echo: SENTENCE", and where help is to be found, to standard error. Returns 2. */
 int args_mistake(const struct arg_command *command, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -35,6 +35,21 @@ int args_mistake(const struct arg_command *command, const char *format, ...)
     return 2;
 }
 
+const struct arg *args_join(const struct arg *first, const struct arg *second,
+                            struct arg all[ARGS_MAX])
+{
+    size_t count = 0;
+
+    for (; first != NULL && first->name != NULL && count < ARGS_MAX - 1; first++) {
+        all[count++] = *first;
+    }
+    for (; second->name != NULL && count < ARGS_MAX - 1; second++) {
+        all[count++] = *second;
+    }
+    all[count] = (struct arg){0};
+    return all;
+}
+
 static void print_help(const struct arg_command *command)
 {
     printf("usage: peal %s %s\n\n%s\n\n", command->name, command->synopsis, command->about);

@@ -14,7 +14,8 @@
  *     after every listener listens. Who sees it can connect.
  *  3. The first SIGTERM or SIGINT drains within --drain seconds; the second cuts that short. Either
  *     way the process ends only through on_stopped, with the report printed.
- *  4. A service's operations are those of its table; --verbose puts its own on_open and on_close in
+ *  4. Common options stand behind those of the service, which the help tells first.
+ *  5. A service's operations are those of its table; --verbose puts its own on_open and on_close in
  *     front of them, so that a server without it pays nothing for it.
  */
 #include "serve.h"
@@ -56,14 +57,10 @@ struct serve_options {
     bool verbose;
 };
 
-struct serving {
-    const struct service *service;
+struct serve_own {
     struct serve_options options;
     struct peal_conn_ops ops; /* the service's, or the verbose ones in front of them */
-    struct peal_loop *loop;
-    struct peal_pool *pool; /* NULL: one thread */
-    struct peal_server *server;
-    bool running; /* all is set up */
+    bool running;             /* all is set up */
     bool stopping;
 };
 
@@ -112,6 +109,9 @@ static void print_counters(struct serving *serving)
     for (unsigned i = 0; serving->pool != NULL && i < peal_pool_size(serving->pool); i++) {
         print_loop(peal_pool_loop(serving->pool, i));
     }
+    if (serving->service->print != NULL) {
+        serving->service->print(serving);
+    }
     fflush(stdout);
 }
 
@@ -124,12 +124,16 @@ static void on_signal(struct peal_signal *signal, int number, void *user)
     (void)signal;
     if (number == SIGUSR1) {
         print_counters(serving);
-    } else if (!serving->stopping) {
-        serving->stopping = true;
+    } else if (!serving->own->stopping) {
+        serving->own->stopping = true;
+        if (serving->service->stop != NULL) {
+            serving->service->stop(serving);
+        }
         printf("%s: draining %zu connections, for %.3g s at most\n", serving->service->name,
-               peal_server_connections(serving->server), (double)serving->options.drain_ms / 1000);
+               peal_server_connections(serving->server),
+               (double)serving->own->options.drain_ms / 1000);
         fflush(stdout);
-        peal_server_stop(serving->server, serving->options.drain_ms);
+        peal_server_stop(serving->server, serving->own->options.drain_ms);
     } else {
         printf("%s: the drain is cut short\n", serving->service->name);
         fflush(stdout);
@@ -144,7 +148,7 @@ static void on_stopped(struct peal_server *server, const struct peal_drain_repor
     char text[PEAL_DRAIN_TEXT_MAX];
 
     (void)server;
-    if (!serving->running) {
+    if (!serving->own->running) {
         return; /* it could not start, which was told */
     }
     printf("%s: stopped: %s\n", serving->service->name,
@@ -224,11 +228,11 @@ static enum peal_balance balance_of(const char *text)
     return strcmp(text, "reuseport") == 0 ? PEAL_BALANCE_REUSEPORT : PEAL_BALANCE_ROUND_ROBIN;
 }
 
-static int open_server(struct serving *serving)
+static int new_server(struct serving *serving)
 {
-    const struct serve_options *options = &serving->options;
+    const struct serve_options *options = &serving->own->options;
     struct peal_server_options server = {
-        .ops = &serving->ops,
+        .ops = &serving->own->ops,
         .user = serving,
         .name = serving->service->name,
         .pool = serving->pool,
@@ -243,12 +247,16 @@ static int open_server(struct serving *serving)
     server.limits.idle_ms = options->idle_ms;
 
     int error = peal_server_new(serving->loop, &server, &serving->server);
-    if (error < 0) {
-        return fail(serving, "creating the server", error);
-    }
+    return error < 0 ? fail(serving, "creating the server", error) : 0;
+}
+
+static int listen_on_all(struct serving *serving)
+{
+    const struct serve_options *options = &serving->own->options;
+
     for (size_t i = 0; i < options->listen.count; i++) {
         const char *why = NULL;
-        error = peal_server_listen(serving->server, options->listen.items[i], &why);
+        int error = peal_server_listen(serving->server, options->listen.items[i], &why);
         if (error < 0) {
             fprintf(stderr, "%s: cannot listen on %s: %s\n", serving->service->name,
                     options->listen.items[i], why != NULL ? why : peal_strerror(error));
@@ -260,7 +268,7 @@ static int open_server(struct serving *serving)
 
 static int write_port_file(const struct serving *serving)
 {
-    const char *path = serving->options.port_file;
+    const char *path = serving->own->options.port_file;
     struct peal_addr address;
     char text[PEAL_ADDR_TEXT_MAX];
     char other[4096];
@@ -299,12 +307,12 @@ static int tell_addresses(const struct serving *serving)
         printf("%s: listening on %s\n", serving->service->name, text);
     }
     fflush(stdout);
-    return serving->options.port_file != NULL ? write_port_file(serving) : 0;
+    return serving->own->options.port_file != NULL ? write_port_file(serving) : 0;
 }
 
 static int start(struct serving *serving)
 {
-    const struct serve_options *options = &serving->options;
+    const struct serve_options *options = &serving->own->options;
     struct peal_loop_options loop = {
         .name = "home", .engine = options->engine, .busy_poll_us = (uint32_t)options->busy_poll_us};
     struct peal_pool_options pool = {.threads = (unsigned)options->threads,
@@ -322,14 +330,17 @@ static int start(struct serving *serving)
             return fail(serving, "starting the threads", error);
         }
     }
+    if (error == 0) {
+        error = new_server(serving);
+    }
     if (error == 0 && serving->service->start != NULL) {
-        error = serving->service->start();
+        error = serving->service->start(serving);
         if (error < 0) {
             return fail(serving, "starting", error);
         }
     }
     if (error == 0) {
-        error = open_server(serving);
+        error = listen_on_all(serving);
     }
     return error == 0 ? tell_addresses(serving) : error;
 }
@@ -346,8 +357,9 @@ static void finish(struct serving *serving)
 
 static int parse(struct serving *serving, int argc, char **argv)
 {
-    struct serve_options *options = &serving->options;
+    struct serve_options *options = &serving->own->options;
     char listen_help[96];
+    struct arg all[ARGS_MAX];
     const struct arg args[] = {
         {"listen", "ADDRESS", listen_help, ARG_TEXTS, .into = &options->listen},
         {"threads", "N", "serve on N loops, each on a thread of its own (1)", ARG_COUNT,
@@ -374,8 +386,9 @@ static int parse(struct serving *serving, int argc, char **argv)
          .into = &options->verbose},
         {0},
     };
-    const struct arg_command command = {serving->service->name, "[OPTION]…",
-                                        serving->service->about, args, serving->service->notes};
+    const struct arg_command command = {
+        serving->service->name, "[OPTION]…", serving->service->about,
+        args_join(serving->service->args, args, all), serving->service->notes};
 
     snprintf(listen_help, sizeof(listen_help),
              "such as 127.0.0.1:80, [::1]:80, :80, unix:PATH; "
@@ -395,36 +408,41 @@ static int parse(struct serving *serving, int argc, char **argv)
     if (options->listen.count == 0) {
         options->listen.items[options->listen.count++] = serving->service->address;
     }
-    return -1;
+    return serving->service->check != NULL ? serving->service->check(&command) : -1;
 }
 
 int serve(const struct service *service, int argc, char **argv)
 {
-    struct serving serving = {
-        .service = service,
-        .options = {.threads = 1, .balance = "round-robin", .drain_ms = 10000},
+    struct serve_own own = {
+        .options = {.threads = service->threads != 0 ? service->threads : 1,
+                    .balance = "round-robin",
+                    .conns_max = service->conns_max,
+                    .idle_ms = service->idle_ms,
+                    .drain_ms = 10000},
         .ops = *service->ops,
     };
+    struct serving serving = {.service = service, .own = &own};
 
     int exit_code = parse(&serving, argc, argv);
     if (exit_code >= 0) {
         return exit_code;
     }
-    if (serving.options.verbose) {
+    if (own.options.verbose) {
         verbose_inner = service->ops;
-        serving.ops.on_open = verbose_open;
-        serving.ops.on_close = verbose_close;
+        own.ops.on_open = verbose_open;
+        own.ops.on_close = verbose_close;
         peal_log_set_level(PEAL_LOG_INFO);
     }
     peal_log_set(peal_log_to_stderr, NULL);
-    if (serving.options.track_refs) {
+    if (own.options.track_refs) {
         peal_refs_track(true);
     }
     common_raise_fd_limit(FDS_MAX);
+    signal(SIGPIPE, SIG_IGN); /* a reader of our output that goes away must not end a server */
 
     int error = start(&serving);
     if (error == 0) {
-        serving.running = true;
+        own.running = true;
         error = peal_loop_run(serving.loop);
         if (error < 0) {
             fail(&serving, "waiting for events", error);
