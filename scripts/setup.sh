@@ -78,6 +78,11 @@ if [[ $purpose == test || $purpose == long ]]; then
     want busybox busybox
     want procps ps
     want spin spin
+    # What examples/adapters put on the loop.
+    want libcurl4-openssl-dev /usr/include/*/curl/curl.h /usr/include/curl/curl.h
+    want libhiredis-dev /usr/include/hiredis/hiredis.h
+    want redis-server redis-server
+    want libc-ares-dev /usr/include/ares.h
 fi
 
 if [[ $purpose == long ]]; then
