@@ -27,7 +27,7 @@ check()
     esac
 }
 
-echo 1..12
+echo 1..13
 check 'format: as clang-format writes it' scripts/check-format.sh
 check 'lint: cppcheck finds nothing' scripts/check-lint.sh
 check 'lengths and openings of files and functions' scripts/check-lengths.py
@@ -36,6 +36,7 @@ check 'core: takes nothing from outside but the seam' scripts/check-core.py "$fo
 check 'exports: the library shows what the headers declare' scripts/check-exports.py "$folder"
 check 'headers: compile alone, as C11 and C++17' scripts/check-headers.sh
 check 'docs: all code compiles, all links lead somewhere' scripts/check-docs.py "$folder"
+check 'editions: English and Chinese have the same code and tables' scripts/check-editions.py
 check 'tables: the guide says what the code says' scripts/moves.py --check
 check 'install: an installed library can be found and used' scripts/check-install.sh "$folder"
 check 'counts: nothing costs more than it did' scripts/check-counts.py "$folder"
