@@ -26,8 +26,14 @@ LIFECYCLE = ("src/net/conn", "src/net/machine", "src/net/close_record", "src/net
 SIMULATOR = ("src/sys/sim/", "src/sim/")
 GOALS = {"lifecycle": (100.0, 100.0), "the rest": (95.0, 90.0), "simulator": (95.0, 90.0)}
 FLOORS = {"lifecycle": (97.5, 91.0), "the rest": (97.5, 89.0), "simulator": (53.0, 45.0)}
-SUITES = ("unit", "net", "hazards", "soak", "conform", "sim")
-SEEDS = 500  # worlds of the lab, whose own tests are too slow in this build
+SUITES = ("unit", "net", "hazards", "soak", "conform", "sim", "fuzz")
+CLI = ("test_sim.py", "test_sim_chat.py", "test_servers.py", "test_clients.py")
+# Of the lab, whose own tests are too slow in this build. Each run is a process that adds its counts.
+LAB = (("run", "--seeds", "6000"),
+       ("run", "--seeds", "1000", "--from", "500000", "--engine", "io_uring"),
+       ("torture", "--scenario", "anything", "--from", "3"),
+       ("torture", "--scenario", "references", "--from", "5"),
+       ("exhaust", "--scenario", "tiny-post-and-quit", "--preemptions", "1"))
 
 
 def run(*command, **environment):
@@ -46,7 +52,9 @@ def test():
     meson = ("meson", "test", "-C", FOLDER, "--no-rebuild", "-t", "3", "--quiet")
     run(*meson, *(word for suite in SUITES for word in ("--suite", suite)), PEAL_ENGINE="epoll")
     run(*meson, "--suite", "engine", "--no-suite", "cli", PEAL_ENGINE="io_uring")
-    run(f"{FOLDER}/peal-sim", "run", "--seeds", str(SEEDS), "--keep", f"{FOLDER}/kept")
+    run(*meson, "--suite", "cli", *CLI, PEAL_ENGINE="epoll")
+    for command in LAB:
+        run(f"{FOLDER}/peal-sim", *command, "--keep", f"{FOLDER}/kept", "--jobs", str(os.cpu_count()))
 
 
 def summary():

@@ -18,6 +18,9 @@
 #include <peal/loop.h>
 
 #include <errno.h>
+#ifdef PL_SIM_COVERAGE
+#include <gcov.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +67,16 @@ void run_deinit(struct run *run)
 }
 
 /* ---- the child */
+
+/* Nothing that the program registered for its exit is run; but what was counted for coverage goes to
+ * its files. */
+static _Noreturn void end_process(int status)
+{
+#ifdef PL_SIM_COVERAGE
+    __gcov_dump();
+#endif
+    _exit(status);
+}
 
 static void hand_in(enum run_outcome outcome, const char *why)
 {
@@ -136,7 +149,7 @@ static void fail_at(const char *text, bool is_crash)
             }
         }
     }
-    _exit(1);
+    end_process(1);
 }
 
 static void fail(const char *text)
@@ -241,6 +254,9 @@ static void draw_conditions(const struct run_input *input)
 static void live(const struct run_input *input)
 {
     now_running = *input;
+#ifdef PL_SIM_COVERAGE
+    __gcov_reset(); /* the parent's are its own */
+#endif
     pl_sim_forked();
     catch_crashes();
     if (input->stream) {
@@ -259,7 +275,7 @@ static void live(const struct run_input *input)
     input->scenario->run();
     pl_sim_end();
     hand_in(RUN_PASSED, "");
-    _exit(0);
+    end_process(0);
 }
 
 /* ---- the parent */
