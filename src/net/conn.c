@@ -203,7 +203,7 @@ static bool wants_reset(enum peal_cause cause)
 static bool is_only_a_long_linger(const struct peal_conn *conn, enum peal_cause cause)
 {
     return (cause == PEAL_CAUSE_LINGER_TIMEOUT || cause == PEAL_CAUSE_LINGER_LIMIT) &&
-           conn->cause != PEAL_CAUSE_NONE && conn->cause != PEAL_CAUSE_LOCAL_CLOSE;
+           conn->cause != PEAL_CAUSE_LOCAL_CLOSE;
 }
 
 /* The cause of what broke it first stays. */
@@ -352,8 +352,7 @@ void pl_conn_peer_ended(struct peal_conn *conn)
             pl_conn_leave(conn);
             peal_buf_deinit(&none);
             pl_conn_drop_input(conn);
-            if (pl_conn_state(conn) == PEAL_CONN_OPEN && pl_conn_has(conn, PL_CONN_FIN_SENT) &&
-                !pl_conn_has(conn, PL_CONN_FAILED)) {
+            if (pl_conn_state(conn) == PEAL_CONN_OPEN && pl_conn_has(conn, PL_CONN_FIN_SENT)) {
                 both_ended(conn);
             } else {
                 struct peal_loop *loop = conn->io.loop;
@@ -370,10 +369,9 @@ void pl_conn_peer_ended(struct peal_conn *conn)
     case PEAL_CONN_CLOSING:
         pl_conn_move(conn, PL_EVENT_PEER_FIN);
         return;
-    case PEAL_CONN_LINGERING:
-        both_ended(conn);
-        return;
     default:
+        pl_assert(pl_conn_state(conn) == PEAL_CONN_LINGERING);
+        both_ended(conn);
         return;
     }
 }

@@ -217,9 +217,8 @@ static void report_one(const struct peal_conn *conn, uint64_t now_ns,
     uint32_t count = atomic_load_explicit(&conn->references, memory_order_relaxed);
     unsigned long long closed_ms = age_ms(now_ns, conn->opened_ns);
     peal_conn_peer(conn, &addr);
-    if (peal_addr_format(&addr, peer, sizeof peer) < 0) {
-        strcpy(peer, "?");
-    }
+    int length = peal_addr_format(&addr, peer, sizeof peer);
+    pl_assert(length >= 0);
     sys_format(text, sizeof text,
                "connection %016llx (peer %s, closed %llu.%03llu s ago: %s) is still held by %u "
                "reference%s",

@@ -68,8 +68,8 @@ void run_deinit(struct run *run)
 
 /* ---- the child */
 
-/* Nothing that the program registered for its exit is run; but what was counted for coverage goes to
- * its files. */
+/* Nothing that the program registered for its exit is run; but what was counted for coverage goes
+ * to its files. */
 static _Noreturn void end_process(int status)
 {
 #ifdef PL_SIM_COVERAGE

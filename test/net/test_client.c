@@ -8,6 +8,7 @@
 #include "sys/sys.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -78,6 +79,35 @@ static void opens_and_closes_once(void **state)
 
 /* Listens on address besides, and connects to what that gave; to: other words for it, with %u for
  * the port. */
+static int option_of(const struct peal_conn *conn, int level, int name)
+{
+    int value = -1;
+    socklen_t size = sizeof value;
+    assert_int_equal(getsockopt(peal_conn_fd(conn), level, name, &value, &size), 0);
+    return value;
+}
+
+static void sockets_are_as_the_options_say(void **state)
+{
+    (void)state;
+    for (int plain = 0; plain < 2; plain++) {
+        struct rig rig;
+        struct caller caller;
+        rig_open(&rig, NULL);
+        caller_open(&caller, rig.loop,
+                    &(struct peal_client_options){.addrs = &rig.address,
+                                                  .addr_count = 1,
+                                                  .delay = plain != 0,
+                                                  .no_keepalive = plain != 0});
+        peal_client_connect(caller.client);
+        rig_until(&rig, caller.witness.opened == 1 && rig.witness.opened == 1);
+        const struct peal_conn *conn = caller.witness.conn;
+        assert_int_equal(option_of(conn, IPPROTO_TCP, TCP_NODELAY) != 0, !plain);
+        assert_int_equal(option_of(conn, SOL_SOCKET, SO_KEEPALIVE) != 0, !plain);
+        close_both(&rig, &caller);
+    }
+}
+
 static void reach(const char *address, const char *to)
 {
     struct rig rig;
@@ -588,6 +618,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(opens_and_closes_once),
+        TEST(sockets_are_as_the_options_say),
         TEST(reaches_ipv4),
         TEST(reaches_ipv6),
         TEST(reaches_unix_sockets),

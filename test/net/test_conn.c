@@ -258,22 +258,98 @@ static void the_peers_fin_after_ours_closes_also_with_on_eof(void **state)
     rig_close(&rig);
 }
 
-/* The engine cannot stop reading: there is an end, with the reason, and not a paused connection
- * whose data comes all the same. */
-static void a_pause_that_the_kernel_refuses_ends_it(void **state)
+/* The engine cannot go on reading: there is an end, with the reason, and not a connection that is
+ * paused for ever. */
+static void a_resume_that_the_kernel_refuses_ends_it(void **state)
 {
     struct rig rig;
     (void)state;
     rig_open(&rig, NULL);
-    int peer = rig_connect(&rig);
-    faults_start((struct faults){.name = "epoll_ctl", .nth = 1, .error = ENOMEM});
-    peal_conn_pause_reading(rig.witness.conn);
-    if (faults_stop() == 1) { /* io_uring asks nobody */
-        rig_until(&rig, rig.witness.closed == 1);
-        assert_int_equal(rig.witness.record.error, -ENOMEM);
-        assert_false(rig.witness.record.clean);
+    if (strcmp(peal_loop_engine(rig.loop), "epoll") != 0) { /* io_uring asks nobody */
+        rig_close(&rig);
+        skip();
     }
+    int peer = rig_connect(&rig);
+    peal_conn_pause_reading(rig.witness.conn);
+    raw_send(peer, "x", 1);
+    rig_turns(&rig, 2); /* the news that nobody wants makes the engine look away */
+    faults_start((struct faults){.name = "epoll_ctl", .nth = 1, .error = ENOMEM});
+    peal_conn_resume_reading(rig.witness.conn);
+    assert_int_equal(faults_stop(), 1);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_int_equal(rig.witness.record.error, -ENOMEM);
+    assert_int_equal(rig.witness.bytes, 1); /* what had come is shown (G6) */
+    assert_false(rig.witness.record.clean);
     raw_close(peer);
+    rig_close(&rig);
+}
+
+/* Input was kept for an on_data that is not there any more. */
+static void what_a_new_table_has_no_wish_for_is_discarded(void **state)
+{
+    static const struct peal_conn_ops deaf = {0};
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    rig.witness.keep_input = true;
+    int peer = rig_connect(&rig);
+    struct peal_conn *held = peal_conn_ref(rig.witness.conn);
+    raw_send(peer, "kept", 4);
+    rig_until(&rig, rig.witness.data_calls == 1);
+    struct peal_conn_ops rest = deaf;
+    rest.on_close = witness_ops.on_close;
+    peal_conn_set_ops(held, &rest);
+    raw_send(peer, "unwanted", 8);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_int_equal(rig.witness.record.bytes_received, 12);
+    assert_int_equal(rig.witness.record.bytes_discarded, 8);
+    peal_conn_unref(held);
+    rig_close(&rig);
+}
+
+static void its_own_address_may_be_refused(void **state)
+{
+    struct rig rig;
+    struct peal_addr local;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    assert_int_equal(peal_conn_local(rig.witness.conn, &local), 0);
+    assert_true(peal_addr_equal(&local, &rig.address));
+    faults_start((struct faults){.name = "getsockname", .nth = 1, .error = ENOBUFS});
+    assert_int_equal(peal_conn_local(rig.witness.conn, &local), -ENOBUFS);
+    assert_int_equal(faults_stop(), 1);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    rig_close(&rig);
+}
+
+static void send_nonsense(struct peal_conn *conn, struct peal_buf *input, struct witness *witness)
+{
+    static const struct peal_codec codec = {.prefix = PEAL_PREFIX_U8};
+    (void)input;
+    (void)witness;
+    assert_int_equal(peal_conn_send(conn, NULL, 5), -EINVAL);
+    assert_int_equal(peal_conn_send_message(conn, &codec, NULL, 5), -EINVAL);
+    assert_int_equal(peal_conn_send_message(conn, &codec, NULL, 0), 1); /* an empty message */
+    assert_int_equal(peal_conn_send_message(conn, &codec, "ab", 2), 3);
+}
+
+static void nothing_is_a_message_and_nowhere_is_none(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    rig.witness.also_data = send_nonsense;
+    int peer = rig_connect(&rig);
+    raw_send(peer, "x", 1);
+    rig_until(&rig, rig.witness.bytes == 1);
+    char found[4];
+    raw_recv_exactly(peer, found, sizeof found);
+    assert_memory_equal(found, "\0\2ab", sizeof found);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
     rig_close(&rig);
 }
 
@@ -315,7 +391,10 @@ int main(void)
         TEST(peer_fin_while_output_is_pending_delivers_all),
         TEST(reset_while_output_is_pending_is_counted),
         TEST(the_peers_fin_after_ours_closes_also_with_on_eof),
-        TEST(a_pause_that_the_kernel_refuses_ends_it),
+        TEST(a_resume_that_the_kernel_refuses_ends_it),
+        TEST(what_a_new_table_has_no_wish_for_is_discarded),
+        TEST(its_own_address_may_be_refused),
+        TEST(nothing_is_a_message_and_nowhere_is_none),
         TEST(the_loop_counts_what_its_connections_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

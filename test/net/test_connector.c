@@ -108,6 +108,25 @@ static void families_take_turns(void **state)
 
 /* ---- outcomes */
 
+/* Of two that fail, the one that is further down the list is told, also if it failed first. */
+static void the_later_address_is_told_also_if_it_failed_first(void **state)
+{
+    struct race race;
+    struct black_hole hole;
+    (void)state;
+    black_hole_open(&hole);
+    const struct peal_addr addrs[] = {hole.address, refusing_address()};
+    open_loop(&race);
+    start(&race, addrs, 2, 20000, 10);
+    rig_turn_ms(&race.rig, 200); /* the second is refused, the first is still trying */
+    assert_int_equal(race.calls, 0);
+    black_hole_close(&hole); /* its next attempt is refused, too */
+    rig_until(&race.rig, race.calls == 1);
+    assert_int_equal(race.fd, -ECONNREFUSED);
+    assert_true(peal_addr_equal(&race.addr, &addrs[1]));
+    peal_loop_free(race.rig.loop);
+}
+
 static void connects(void **state)
 {
     struct race race;
@@ -430,6 +449,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(families_take_turns),
+        TEST(the_later_address_is_told_also_if_it_failed_first),
         TEST(connects),
         TEST(refused_addresses_give_way_at_once),
         TEST(silent_address_loses_its_head_start),

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* If this broke, an id could name another connection than the one it was given to, or a stale one
  * could touch freed memory (G10). */
+#include "loop/loop.h"
+#include "net/conn.h"
+#include "net/handle.h"
 #include "support/baseline.h"
 #include "support/caller.h"
 #include "support/faults.h"
@@ -13,6 +16,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -139,6 +143,59 @@ static void the_table_grows(void **state)
     rig_close(&rig);
 }
 
+/* As many ids as a loop can have at once: the next connection is refused, and a place that is given
+ * back is enough for it. The table looks at nothing but the addresses of connections. */
+static void a_full_table_says_so(void **state)
+{
+    enum { PLACES = 1 << 22 };
+    struct peal_loop *loop = calloc(1, sizeof *loop);
+    struct peal_conn *conn = calloc(1, sizeof *conn);
+    (void)state;
+    uint64_t first = 0;
+    for (uint32_t i = 0; i < PLACES; i++) {
+        if (pl_handle_take(loop, conn) != 0) {
+            fail_msg("only %u places", i);
+        }
+        first = i == 0 ? conn->id : first;
+    }
+    uint64_t last = conn->id;
+    assert_int_equal(pl_handle_take(loop, conn), -ENFILE);
+    assert_true(conn->id == last); /* untouched */
+    pl_handle_release(loop, conn);
+    assert_int_equal(pl_handle_take(loop, conn), 0);
+    assert_int_equal(conn->id, last + (1ull << 32));
+    pl_handle_release(loop, conn);
+    for (uint32_t i = 0; i < PLACES - 1; i++) {
+        conn->id = first + i;
+        pl_handle_release(loop, conn);
+    }
+    loop->handles_free(loop->handles);
+    free(conn);
+    free(loop);
+}
+
+static void more_loops_than_tables_say_so(void **state)
+{
+    enum { LOOPS = 1023 };
+    struct peal_loop *loops = calloc(LOOPS + 1, sizeof *loops);
+    struct peal_conn *conns = calloc(LOOPS + 1, sizeof *conns);
+    (void)state;
+    for (unsigned i = 0; i < LOOPS; i++) {
+        assert_int_equal(pl_handle_take(&loops[i], &conns[i]), 0);
+    }
+    assert_int_equal(pl_handle_take(&loops[LOOPS], &conns[LOOPS]), -ENFILE);
+    assert_null(loops[LOOPS].handles);
+    for (unsigned i = 0; i < LOOPS; i++) {
+        pl_handle_release(&loops[i], &conns[i]);
+        loops[i].handles_free(loops[i].handles);
+    }
+    assert_int_equal(pl_handle_take(&loops[LOOPS], &conns[LOOPS]), 0); /* now there are some */
+    pl_handle_release(&loops[LOOPS], &conns[LOOPS]);
+    loops[LOOPS].handles_free(loops[LOOPS].handles);
+    free(conns);
+    free(loops);
+}
+
 static void any_64_bits_are_safe(void **state)
 {
     struct rig rig;
@@ -245,6 +302,8 @@ int main(void)
         TEST(stale_from_on_close_on),
         TEST(a_place_is_reused_an_id_never),
         TEST(the_table_grows),
+        TEST(a_full_table_says_so),
+        TEST(more_loops_than_tables_say_so),
         TEST(any_64_bits_are_safe),
         TEST(found_while_it_closes),
         TEST(without_memory_for_an_id_it_never_opens),

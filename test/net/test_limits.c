@@ -61,6 +61,20 @@ static void idle_closes_gracefully(void **state)
 }
 
 /* The first reason stays the cause, though it is the linger that ends it. */
+/* A quarter of it would be no time at all. */
+static void even_a_very_short_limit_is_kept(void **state)
+{
+    struct rig rig;
+    (void)state;
+    open_with(&rig, &(struct peal_conn_limits){.idle_ms = 3, .linger_ms = 3}, NULL);
+    int peer = rig_connect(&rig);
+    rig_until(&rig, rig.witness.closed == 1);
+    expect_end(&rig, PEAL_CAUSE_IDLE_TIMEOUT, PEAL_CONN_LINGERING, 0);
+    raw_expect_fin(peer);
+    raw_close(peer);
+    rig_close(&rig);
+}
+
 static void an_idle_peer_that_ignores_the_fin_is_idle_still(void **state)
 {
     struct rig rig;
@@ -428,6 +442,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
     const struct CMUnitTest tests[] = {
         TEST(idle_closes_gracefully),
+        TEST(even_a_very_short_limit_is_kept),
         TEST(an_idle_peer_that_ignores_the_fin_is_idle_still),
         TEST(output_without_progress_is_cut),
         TEST(slow_but_steady_is_never_cut),

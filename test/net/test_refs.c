@@ -37,6 +37,62 @@ static size_t read_report(void)
     return peal_refs_report(note_line, lines);
 }
 
+/* What was noted while tracking was on is forgotten with the connection, also if nobody says so. */
+static void sites_go_with_the_connection(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    peal_refs_track(true);
+    int peer = rig_connect(&rig);
+    struct peal_conn *held = peal_conn_ref(rig.witness.conn);
+    peal_conn_ref(held);
+    peal_refs_track(false);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    peal_conn_unref(held);
+    peal_conn_unref(held);
+    assert_int_equal(read_report(), 0);
+    rig_close(&rig); /* the baseline counts the memory of the sites */
+}
+
+static void count_sites(const char *text, void *user)
+{
+    *(unsigned *)user += strstr(text, "taken at ") != NULL;
+}
+
+/* More of them than the table of sites has places, so that some meet. */
+static void each_of_very_many_is_told_by_its_own_site(void **state)
+{
+    enum { CONNS = 1100 };
+    static struct peal_conn *held[CONNS];
+    struct rig rig;
+    unsigned sites = 0;
+    (void)state;
+    rig_open(&rig, NULL);
+    peal_refs_track(true);
+    for (unsigned i = 0; i < CONNS; i++) {
+        int peer = rig_connect(&rig);
+        held[i] = peal_conn_ref(rig.witness.conn);
+        raw_close(peer);
+        rig_until(&rig, rig.witness.closed == i + 1);
+    }
+    assert_int_equal(peal_refs_report(count_sites, &sites), CONNS);
+    assert_int_equal(sites, CONNS);
+    for (unsigned i = 0; i < CONNS; i += 2) { /* from elsewhere than they were taken, as it were */
+        peal_conn_unref_at(held[i], "another.c", 1);
+    }
+    sites = 0;
+    assert_int_equal(peal_refs_report(count_sites, &sites), CONNS / 2);
+    assert_int_equal(sites, CONNS / 2);
+    for (unsigned i = 1; i < CONNS; i += 2) {
+        peal_conn_unref(held[i]);
+    }
+    assert_int_equal(peal_refs_report(count_sites, &sites), 0);
+    peal_refs_track(false);
+    rig_close(&rig);
+}
+
 static void a_reference_keeps_memory_not_the_socket(void **state)
 {
     struct rig rig;
@@ -243,6 +299,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_environment_switches_it_on),
         TEST(a_reference_keeps_memory_not_the_socket),
+        TEST(sites_go_with_the_connection),
+        TEST(each_of_very_many_is_told_by_its_own_site),
         TEST(the_report_names_file_and_line),
         TEST(untracked_ones_are_counted_too),
         TEST(held_beyond_the_loop_and_the_server),

@@ -259,13 +259,19 @@ static void *obey(void *arg)
     return NULL;
 }
 
-static ssize_t elsewhere(struct peal_conn *conn, void (*fn)(struct order *order))
+static ssize_t elsewhere_with(struct peal_conn *conn, void (*fn)(struct order *order),
+                              ssize_t argument)
 {
     pthread_t thread;
-    struct order order = {.conn = conn, .fn = fn};
+    struct order order = {.conn = conn, .fn = fn, .result = argument};
     assert_int_equal(pthread_create(&thread, NULL, obey, &order), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
     return order.result;
+}
+
+static ssize_t elsewhere(struct peal_conn *conn, void (*fn)(struct order *order))
+{
+    return elsewhere_with(conn, fn, 0);
 }
 
 static char block[100];
@@ -281,6 +287,7 @@ static void send_null(struct order *order)
 {
     order->result = peal_conn_send(order->conn, NULL, 1);
 }
+/* The n-th allocation fails, if n is not 0: the order's result. */
 static void send_blob(struct order *order)
 {
     struct peal_blob *blob;
@@ -328,6 +335,9 @@ static void other_threads_meet_the_same_answers(void **state)
     assert_int_equal(elsewhere(conn, send_small_blob), 1);
     assert_int_equal(elsewhere(conn, send_block), sizeof block);
     assert_int_equal(elsewhere(conn, send_blob), sizeof block);
+    for (unsigned n = 1; n <= 2; n++) { /* the blob's chunk, and the task */
+        assert_int_equal(elsewhere_with(conn, send_blob, (ssize_t)n), -ENOMEM);
+    }
     for (unsigned n = 1; n <= 2; n++) { /* the chunk, and the task */
         faults_start((struct faults){.kind = 'a', .nth = n, .error = ENOMEM});
         ssize_t result = elsewhere(conn, send_block);
