@@ -16,6 +16,7 @@
 #include <peal/loop.h>
 #include <peal/pool.h>
 #include <peal/refs.h>
+#include <peal/resolver.h>
 #include <peal/serve.h>
 #include <peal/server.h>
 #include <peal/signal.h>

@@ -14,7 +14,7 @@ LAYERS = ["sys", "base", "loop", "net", "sim"]
 PUBLIC = {
     "base": "addr base blob buf codec error log version",
     "loop": "close loop pool signal stats timer watch",
-    "net": "client conn refs serve server",
+    "net": "client conn refs resolver serve server",
     "sim": "sim",
 }
 HEADER_LAYER = {header: layer for layer, headers in PUBLIC.items() for header in headers.split()}

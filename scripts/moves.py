@@ -45,7 +45,7 @@ STRUCTURES = {
         "retry_min_ms": "RETRY_MIN_MS_DEFAULT", "retry_max_ms": "RETRY_MAX_MS_DEFAULT"}),
 }
 # Members that are no options with a default: what must be set, what is called, what nests.
-NO_OPTIONS = {"ops", "user", "limits", "to", "addrs", "addr_count"}
+NO_OPTIONS = {"ops", "user", "limits", "to", "addrs", "addr_count", "resolver"}
 
 
 # ---- reading the code

@@ -22,6 +22,7 @@
 PEAL_BEGIN
 
 struct peal_client;
+struct peal_resolver;
 
 /* One failure to connect. */
 struct peal_connect_failure {
@@ -37,6 +38,9 @@ struct peal_client_options {
     const char *to; /* "host:port", or any form of peal/addr.h that can be connected to; copied */
     const struct peal_addr *addrs; /* or: addresses to race, in order of preference; copied */
     size_t addr_count;
+    /* Of the name: the program's own (peal/resolver.h), not copied; default: the built-in one, that
+     * calls getaddrinfo(3) in threads. */
+    const struct peal_resolver *resolver;
     const struct peal_conn_ops *ops; /* must be set */
     void *user;                      /* for ops and on_fail */
     struct peal_conn_limits limits;
@@ -60,9 +64,9 @@ struct peal_client_options {
                     void *user);
 };
 
-/* The loop's thread. Errors: -EINVAL (no ops, a malformed address or one that cannot be connected
- * to, neither to nor addrs, or both), -ENODEV (there is no interface of the scope's name), -ENOMEM,
- * PEAL_ERR_LOOP_ENDED. */
+/* The loop's thread. Errors: -EINVAL (no ops, a resolver that cannot resolve, a malformed address
+ * or one that cannot be connected to, neither to nor addrs, or both), -ENODEV (there is no
+ * interface of the scope's name), -ENOMEM, PEAL_ERR_LOOP_ENDED. */
 PEAL_API PEAL_MUST_USE int peal_client_new(struct peal_loop *loop,
                                            const struct peal_client_options *options,
                                            struct peal_client **ret_client);

@@ -43,7 +43,7 @@
 #include "loop/loop.h"
 #include "net/conn.h"
 #include "net/connector.h"
-#include "net/resolver.h"
+#include "net/lookup.h"
 
 #include <peal/error.h>
 
@@ -80,7 +80,8 @@ struct peal_client {
     uint64_t began_ms; /* the attempt under way */
     struct pl_resident residence;
     struct pl_conn_owner owner;
-    struct pl_resolve *lookup;
+    struct pl_resolve *lookup;      /* RESOLVING: by the built-in resolver, */
+    struct peal_lookup *own_lookup; /* or by the program's */
     struct pl_connector *connector;
     struct peal_conn *conn;
     struct peal_timer timer; /* RESOLVING: the time-out; PAUSING: the pause */
@@ -145,16 +146,25 @@ static bool is_stopped(const struct peal_client *client)
     return (atomic_load_explicit(&client->requests, memory_order_acquire) & mask) != 0;
 }
 
+static void drop_lookup(struct peal_client *client)
+{
+    struct peal_lookup *own = client->own_lookup;
+    if (client->lookup) {
+        pl_resolver->cancel(client->lookup);
+        client->lookup = NULL;
+    } else if (own) {
+        client->own_lookup = NULL;
+        pl_lookup_cancel(own);
+    }
+}
+
 /* Takes down whatever is under way, but for an open connection. */
 static void stop(struct peal_client *client)
 {
     client->wanted = false;
     client->again = false;
     peal_timer_cancel(&client->timer);
-    if (client->lookup) {
-        pl_resolver->cancel(client->lookup);
-        client->lookup = NULL;
-    }
+    drop_lookup(client);
     client->connector = pl_connector_cancel(client->connector);
     if (client->phase != OPEN) {
         client->phase = IDLE;
@@ -336,6 +346,7 @@ static void on_resolved(const struct pl_resolved *resolved, void *user)
     struct peal_client *client = user;
     pl_assert(client->phase == RESOLVING);
     client->lookup = NULL;
+    client->own_lookup = NULL;
     peal_timer_cancel(&client->timer);
     if (resolved->error < 0) {
         fail(client, resolved->error, NULL, resolved->why);
@@ -351,9 +362,17 @@ static void begin(struct peal_client *client)
         connect_to(client, client->addrs, client->addr_count);
         return;
     }
+    const struct peal_resolver *own = client->options.resolver;
+    if (own && is_stopped(client)) { /* it may have gone, as the program may think us gone */
+        client->phase = IDLE;
+        client->wanted = false;
+        return;
+    }
     client->phase = RESOLVING;
-    int result = pl_resolver->start(client->loop, client->host, client->port, on_resolved, client,
-                                    &client->lookup);
+    int result = own ? pl_lookup_start(own, client->loop, client->host, client->port, on_resolved,
+                                       client, &client->own_lookup)
+                     : pl_resolver->start(client->loop, client->host, client->port, on_resolved,
+                                          client, &client->lookup);
     if (result < 0) {
         fail(client, result, NULL, peal_strerror(result));
     } else if (client->options.connect_ms != PEAL_NEVER) {
@@ -369,8 +388,7 @@ static void on_timer(struct peal_timer *timer, void *user)
         client->phase = IDLE;
         begin(client);
     } else if (client->phase == RESOLVING) {
-        pl_resolver->cancel(client->lookup);
-        client->lookup = NULL;
+        drop_lookup(client);
         fail(client, -ETIMEDOUT, NULL, "no answer in time");
     }
 }

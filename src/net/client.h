@@ -20,6 +20,9 @@ struct pl_client_setup {
  * points into itself and into options: not to be copied, and not to outlive them. */
 int pl_client_set_up(const struct peal_client_options *options, struct pl_client_setup *setup);
 
+/* Whether connect(2) can be asked for this address at all. */
+bool pl_client_can_reach(const struct peal_addr *addr);
+
 /* The pause after the failure of that number (1: the first), or, with 0, after a connection closed:
  * retry_min_ms doubled each time up to retry_max_ms, and of that a random point of the upper half.
  * chance: 64 random bits. */

@@ -17,6 +17,8 @@
 
 #include "net/conn.h"
 
+#include <peal/resolver.h>
+
 #include <errno.h>
 
 enum {
@@ -26,7 +28,7 @@ enum {
     RETRY_MAX_MS_DEFAULT = 30000
 };
 
-static bool can_be_connected_to(const struct peal_addr *addr)
+bool pl_client_can_reach(const struct peal_addr *addr)
 {
     switch (peal_addr_kind(addr)) {
     case PEAL_ADDR_IPV4:
@@ -42,7 +44,7 @@ static bool can_be_connected_to(const struct peal_addr *addr)
 static int check_addrs(const struct pl_client_setup *setup)
 {
     for (size_t i = 0; i < setup->addr_count; i++) {
-        if (!can_be_connected_to(&setup->addrs[i])) {
+        if (!pl_client_can_reach(&setup->addrs[i])) {
             return -EINVAL;
         }
     }
@@ -91,7 +93,9 @@ static int fill_defaults(const struct peal_client_options *given, struct peal_cl
 int pl_client_set_up(const struct peal_client_options *options, struct pl_client_setup *setup)
 {
     if (!options || !options->ops || !options->to == !options->addrs ||
-        !options->addrs != (options->addr_count == 0) || pl_limits_check(&options->limits) < 0) {
+        !options->addrs != (options->addr_count == 0) ||
+        (options->resolver && !options->resolver->resolve) ||
+        pl_limits_check(&options->limits) < 0) {
         return -EINVAL;
     }
     *setup = (struct pl_client_setup){.options = *options};
