@@ -27,6 +27,17 @@ def reset(peer):
     peer.close()
 
 
+def received_until_end(peer):
+    """All until the stream ends, or is reset."""
+    data = bytearray()
+    try:
+        while part := peer.recv(65536):
+            data += part
+    except ConnectionResetError:
+        pass
+    return bytes(data)
+
+
 class AnyPeer:
     """Peers that reset, half-close, read late, or are there when SIGTERM comes.
 
