@@ -54,7 +54,8 @@ def test():
     run(*meson, "--suite", "engine", "--no-suite", "cli", PEAL_ENGINE="io_uring")
     run(*meson, "--suite", "cli", *CLI, PEAL_ENGINE="epoll")
     for command in LAB:
-        run(f"{FOLDER}/peal-sim", *command, "--keep", f"{FOLDER}/kept", "--jobs", str(os.cpu_count()))
+        jobs = ("--jobs", str(os.cpu_count())) if command[0] == "run" else ()
+        run(f"{FOLDER}/peal-sim", *command, "--keep", f"{FOLDER}/kept", *jobs)
 
 
 def argued():
