@@ -27,7 +27,7 @@
 #include <string.h>
 
 static const struct script *const tables[] = {
-    state_scripts, ending_scripts, setup_scripts, polling_scripts,
+    state_scripts, ending_scripts, setup_scripts, polling_scripts, misuse_scripts,
 #ifdef CONFORM_RING
     ring_scripts,
 #endif

@@ -22,7 +22,7 @@ struct script {
 
 /* Each file of scripts ends with its table, closed by a script without a name. */
 extern const struct script state_scripts[], ending_scripts[], setup_scripts[], polling_scripts[],
-    ring_scripts[];
+    misuse_scripts[], ring_scripts[];
 bool ring_can_open(void);
 
 struct name {

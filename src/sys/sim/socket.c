@@ -182,9 +182,11 @@ int sys_socket(int domain, int type, int protocol)
 {
     int injected = pl_sim_hook('s', "socket");
     int result = injected ? -injected : pl_sim_may_open();
-    if (result == 0 && domain != AF_INET && domain != AF_INET6 && domain != AF_UNIX) {
+    if (result == 0 && (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) > SOCK_PACKET) {
+        result = -EINVAL; /* no type of any family */
+    } else if (result == 0 && domain != AF_INET && domain != AF_INET6 && domain != AF_UNIX) {
         result = -EAFNOSUPPORT;
-    } else if (result == 0 && (type & 0xff) != SOCK_STREAM) {
+    } else if (result == 0 && (type & 0xf) != SOCK_STREAM) {
         result = -ESOCKTNOSUPPORT;
     } else if (result == 0 && pl_sim_strikes(PL_SIM_NO_BUFFERS)) {
         result = -ENOBUFS;
@@ -523,9 +525,9 @@ ssize_t sys_sendfile(int out_fd, int in_fd, off_t *inout_offset, size_t size)
     struct pl_sim_socket *socket = socket_of(out_fd, &error);
     struct pl_sim_file *file = pl_sim_file_of(in_fd);
     ssize_t result = injected                       ? -injected
-                     : error                        ? error
                      : !file                        ? -EBADF
-                     : file->kind != PL_SIM_REGULAR ? -EINVAL
+                     : file->kind != PL_SIM_REGULAR ? -ESPIPE /* it has no offsets */
+                     : error                        ? error
                                                     : send_from(socket, file, inout_offset, size);
     TRACE("sendfile(%d, %d, %zu) = %zd", out_fd, in_fd, size, result);
     pl_sim_point();

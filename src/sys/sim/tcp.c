@@ -266,26 +266,34 @@ struct host {
     uint16_t port;
 };
 
-static int host_of(const struct sockaddr *address, socklen_t size, struct host *ret_host)
+/* Of an address of IPv4 or IPv6, as check_address lets it through. */
+static struct host host_of(const struct sockaddr *address)
 {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    if (address->sa_family == AF_INET && size >= sizeof(struct sockaddr_in)) {
+    struct host host = {{0}, 0};
+    if (address->sa_family == AF_INET) {
         struct sockaddr_in in;
         memcpy(&in, address, sizeof in);
-        memcpy(ret_host->bytes, mapped, sizeof mapped);
-        memcpy(ret_host->bytes + 12, &in.sin_addr, 4);
-        ret_host->port = ntohs(in.sin_port);
-        return 0;
-    }
-    if (address->sa_family == AF_INET6 && size >= sizeof(struct sockaddr_in6)) {
+        memcpy(host.bytes, mapped, sizeof mapped);
+        memcpy(host.bytes + 12, &in.sin_addr, 4);
+        host.port = ntohs(in.sin_port);
+    } else {
         struct sockaddr_in6 in;
         memcpy(&in, address, sizeof in);
-        memcpy(ret_host->bytes, &in.sin6_addr, 16);
-        ret_host->port = ntohs(in.sin6_port);
-        return 0;
+        memcpy(host.bytes, &in.sin6_addr, 16);
+        host.port = ntohs(in.sin6_port);
     }
-    return address->sa_family == AF_INET || address->sa_family == AF_INET6 ? -EINVAL
-                                                                           : -EAFNOSUPPORT;
+    return host;
+}
+
+/* What bind and connect say to an address that is none of this family's: they look at the size
+ * first. */
+static int check_address(const struct pl_sim_socket *socket, const struct sockaddr *address,
+                         socklen_t size)
+{
+    size_t least =
+        socket->family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    return size < least ? -EINVAL : address->sa_family != socket->family ? -EAFNOSUPPORT : 0;
 }
 
 static void name_of(int family, const struct host *host, struct sockaddr_storage *ret_name,
@@ -323,9 +331,7 @@ static bool is_network(const struct host *host, uint8_t a, uint8_t b, uint8_t c)
 
 static struct host own_host(const struct pl_sim_socket *socket)
 {
-    struct host host = {{0}, 0};
-    host_of((const struct sockaddr *)&socket->own, socket->own_size, &host);
-    return host;
+    return host_of((const struct sockaddr *)&socket->own);
 }
 
 /* Whether what is bound to `bound` is meant by `host`. */
@@ -374,14 +380,11 @@ static uint16_t fresh_port(void)
 
 static int bind_tcp(struct pl_sim_socket *socket, const struct sockaddr *address, socklen_t size)
 {
-    struct host host;
-    int result = host_of(address, size, &host);
+    int result = check_address(socket, address, size);
     if (result < 0) {
         return result;
     }
-    if (socket->family == AF_INET && address->sa_family == AF_INET6) {
-        return -EAFNOSUPPORT;
-    }
+    struct host host = host_of(address);
     if (is_network(&host, 192, 0, 2) || is_network(&host, 203, 0, 113)) {
         return -EADDRNOTAVAIL;
     }
@@ -434,8 +437,7 @@ static void fail_connecting(struct pl_sim_socket *socket, int error)
 
 static void arrive_syn(struct pl_sim_socket *socket, unsigned tries)
 {
-    struct host host;
-    host_of((const struct sockaddr *)&socket->other, socket->other_size, &host);
+    struct host host = host_of((const struct sockaddr *)&socket->other);
     struct pl_sim_socket *listener = find_listener(&host);
     if (!listener) {
         fail_connecting(socket, ECONNREFUSED);
@@ -519,11 +521,11 @@ static int connect_tcp(struct pl_sim_socket *socket, const struct sockaddr *addr
     case PL_SIM_FRESH:
         break;
     }
-    struct host host;
-    int result = host_of(address, size, &host);
+    int result = check_address(socket, address, size);
     if (result < 0) {
-        return result == -EAFNOSUPPORT && socket->family == AF_INET6 ? -EINVAL : result;
+        return result;
     }
+    struct host host = host_of(address);
     if (is_any(&host)) { /* this machine */
         memcpy(host.bytes,
                is_v4(&host) ? (uint8_t[16]){[10] = 0xff, 0xff, 127, 0, 0, 1}
