@@ -6,6 +6,9 @@
  * A watch is level triggered. After peal_watch_close no callback comes, not even one of the batch
  * under way.
  *
+ * A library that knows only "readable" and "writable" is told "readable" for a hang-up and a fault:
+ * it reads, and finds out which it is. examples/adapters has libcurl, hiredis and c-ares.
+ *
  *     static void ready(struct peal_watch *watch, uint32_t events, void *user) { ... }
  *
  *     struct peal_watch *watch;
