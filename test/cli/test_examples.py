@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import struct
 import subprocess
 import tempfile
 import unittest
@@ -65,17 +64,6 @@ def ask(example, data):
         return cli.read_all(peer)
 
 
-def message(text):
-    return struct.pack(">I", len(text)) + text
-
-
-def hear_until(peer, text):
-    heard = None
-    while heard != text:
-        size, = struct.unpack(">I", cli.read_exactly(peer, 4))
-        heard = cli.read_exactly(peer, size)
-
-
 class Examples(unittest.TestCase):
     def test_echo(self):
         with Example("echo") as example:
@@ -90,28 +78,6 @@ class Examples(unittest.TestCase):
     def test_worker_replies_before_the_end(self):
         with Example("worker") as example:
             self.assertEqual(ask(example, b"91\n1000003\n64\n"), b"91: 7\n1000003: 1000003\n64: 2\n")
-
-    def test_chat_reaches_everybody(self):
-        with Example("chat") as example:
-            peers = [example.connect() for _ in range(5)]
-            # Who has heard its own message is open.
-            for number, peer in enumerate(peers):
-                peer.sendall(message(b"me %d" % number))
-                hear_until(peer, b"me %d" % number)
-            for number, peer in enumerate(peers):
-                peer.sendall(message(b"hello %d" % number))
-                for other in peers:
-                    hear_until(other, b"hello %d" % number)
-            for peer in peers:
-                peer.close()
-
-    def test_chat_ends_who_does_not_follow_the_protocol(self):
-        with Example("chat") as example, example.connect() as peer:
-            peer.sendall(struct.pack(">I", 64 * 1024 + 1))
-            try:
-                self.assertEqual(peer.recv(1), b"")
-            except ConnectionResetError:
-                pass
 
     def test_drain_reports_what_is_held(self):
         with Example("drain") as example, example.connect() as peer:

@@ -266,15 +266,16 @@ static int parse(struct dialing *dialing, int argc, char **argv)
 
 int dial(const struct dialler *dialler, int argc, char **argv)
 {
-    struct dial_own own = {.ops = *dialler->ops, .threads = 1};
+    struct dial_own own = {.threads = 1};
     struct dialing dialing = {
         .dialler = dialler, .address = dialler->address, .conns = 1, .own = &own};
 
-    own.ops.on_close = on_close;
     int exit_code = parse(&dialing, argc, argv);
     if (exit_code >= 0) {
         return exit_code;
     }
+    own.ops = *dialler->ops; /* which check may have chosen */
+    own.ops.on_close = on_close;
     atomic_store(&own.left, dialing.conns);
     peal_log_set(peal_log_to_stderr, NULL);
     common_raise_fd_limit(FDS_MAX);
