@@ -24,7 +24,7 @@ static const struct peal_codec codec = {.prefix = PEAL_PREFIX_U32BE, .size_max =
 
 static struct peal_conn *talker; /* the one connection, while it is open */
 
-static void say(char *line, size_t size, void *user)
+static void say(const char *line, size_t size, void *user)
 {
     (void)user;
     peal_conn_send_message(talker, &codec, line, size);

@@ -9,7 +9,7 @@
 
 struct input_ops {
     /* A line without its newline; it is the callee's until it returns. */
-    void (*on_line)(char *line, size_t size, void *user);
+    void (*on_line)(const char *line, size_t size, void *user);
     void (*on_end)(void *user); /* the end of the input, or an error of it (which was told) */
 };
 
