@@ -286,7 +286,7 @@ void run_begin(struct run *run, const struct run_input *input)
     shared_report->outcome = RUN_UNFINISHED;
     shared_report->stream_size = shared_report->spans_count = shared_report->draws_count = 0;
     shared_report->steps = shared_report->virtual_ns = 0;
-    shared_report->was_tortured = false;
+    shared_report->was_tortured = shared_report->is_lost = false;
     memset(shared_report->injected, 0, sizeof shared_report->injected);
     shared_report->why[0] = '\0';
     run->input = *input;
@@ -310,6 +310,7 @@ void run_ended(struct run *run, int status)
         return;
     }
     ended->outcome = RUN_FAILED;
+    ended->is_lost = true;
     if (WIFSIGNALED(status)) {
         snprintf(ended->why, sizeof ended->why, "the run's process was killed: %s",
                  strsignal(WTERMSIG(status)));

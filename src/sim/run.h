@@ -30,6 +30,7 @@ struct run_span {
 struct run_report {
     enum run_outcome outcome;
     bool was_tortured; /* the n-th call was reached */
+    bool is_lost;      /* it told nothing: its process was killed, and its choices with it */
     uint64_t steps, virtual_ns;
     uint64_t injected[PL_SIM_FAULTS];
     char why[RUN_WHY_MAX];

@@ -61,7 +61,7 @@ static void tell_failure(const struct runner *runner, const struct run *run)
     snprintf(path, sizeof path, "%s/%s-%" PRIu64 "%s%.0" PRIu64 ".sim", runner->keep,
              input->scenario->name, input->seed, input->fail_call ? "-torture" : "",
              input->fail_call);
-    if (report->stream_size == 0) { /* its process was killed, and its choices are lost */
+    if (report->is_lost) {
         printf("  not kept: replay --scenario %s --seed %" PRIu64 " repeats it\n",
                input->scenario->name, input->seed);
         return;

@@ -22,6 +22,11 @@ FAILURES = {
     "leaves": r"the program ended its process",
     "leaks": r"\d fds were not closed.*",
     "hangs": r"every thread waits for ever: .*sleeper.*",
+    "circles": r"no end within 20 s: the program goes round in circles",
+    "crowds": r"more than 64 threads at once",
+    "misdials": r'a peer\'s address "nowhere:x": .*',
+    "listens-twice": r'a peer cannot listen on "127\.0\.0\.1:7": -98',
+    "exhausts-fds": r"a peer has no socket: -24",
 }
 
 
@@ -63,13 +68,16 @@ class Misuse(InAFolder):
             self.refused(f"or one without its value: {args[1]};", *args)
         self.refused("not a number: x", "run", "--seeds", "x")
         self.refused("not a number: -1", "run", "--seeds", "-1")
-        self.refused("--jobs is 1 to 64", "run", "--jobs", "0")
+        self.refused("not a number: 7x", "run", "--seeds", "7x")
+        for option, value in (("--jobs", "0"), ("--jobs", "65"), ("--failures", "0")):
+            self.refused("--jobs is 1 to 64, --failures at least 1", "run", option, value)
         self.refused("no such engine: kqueue", "run", "--engine", "kqueue")
         self.refused("too much on the line: x", "run", "x")
         self.refused("replay wants a FILE", "replay")
         self.refused("replay wants a FILE", "replay", "--seed", "4")
         self.refused("one file at a time", "replay", "x", "y")
-        self.refused("give it, or a seed", "replay", "x", "--seed", "4")
+        for args in (("--seed", "4"), ("--scenario", "draws"), ("--engine", "epoll"), ("--no-faults",)):
+            self.refused("give it, or a seed", "replay", "x", *args)
         self.refused("shrink wants a FILE", "shrink")
         self.refused("exhaust wants a --scenario", "exhaust")
 
@@ -77,7 +85,8 @@ class Misuse(InAFolder):
         for args in (("run",), ("torture",), ("exhaust",), ("replay", "--seed", "1")):
             self.refused('There is no scenario "nothing"', *args, "--scenario", "nothing")
         file = self.write("peal-sim stream 1\nscenario nothing\nengine drawn\nwhy so\nbytes 0\n")
-        self.refused('There is no scenario "nothing"', "replay", file)
+        for command in "replay", "shrink":
+            self.refused('There is no scenario "nothing"', command, file)
 
     def test_files_that_are_not(self):
         for command in "replay", "shrink":
@@ -159,6 +168,61 @@ class Runs(InAFolder):
         self.assertIn("replay --scenario vanishes --seed 1 repeats it", out)
         self.assertEqual(os.listdir(self.folder), [])
 
+    def test_a_run_that_slips_away_is_told_with_its_status(self):
+        status, out, err = self.sim("run", "--scenario", "slips")
+        self.assertEqual((status, err), (1, ""))
+        self.assertIn("the program ended its process, with status 4", out)
+
+    def test_peers_whose_time_is_over(self):
+        status, out, err = self.sim("run", "--scenario", "peers", "--seeds", "40")
+        self.assertEqual((status, err), (0, ""), out)
+
+    def kept_and_repeated(self, line, *args):
+        """A run that fails is kept with this line, and fails in the same way when it is repeated."""
+        status, out, err = self.sim(*args)
+        self.assertEqual((status, err), (1, ""), out)
+        told = re.search(r"FAILED \S+, seed \d+.*, step (\d+), at .*\n  (.*)\n  kept as (\S+)\n", out)
+        self.assertTrue(told, out)
+        step, sentence, file = told.groups()
+        with open(os.path.join(self.folder, file), encoding="ascii") as kept:
+            self.assertIn(f"\n{line}\n", kept.read())
+        status, out, err = self.sim("replay", "--quiet", file)
+        self.assertEqual((status, err), (1, ""))
+        self.assertIn(f": FAILED after {step} steps", out)
+        self.assertIn(sentence, out)
+        return file
+
+    def test_the_conditions_of_a_run_are_kept(self):
+        sentence = "fault-call a 1 once"
+        file = self.kept_and_repeated(sentence, "torture", "--scenario", "needs")
+        self.assertTrue(file.endswith("needs-1-torture1.sim"), file)
+        self.kept_and_repeated("faults none", "run", "--scenario", "leaks", "--no-faults")
+        for engine in "epoll", "io_uring":
+            self.kept_and_repeated(f"engine {engine}", "run", "--scenario", "leaks", "--engine", engine)
+        self.kept_and_repeated("explores 3", "exhaust", "--scenario", "hangs", "--preemptions", "3")
+
+    def test_torture_goes_on_after_failures(self):
+        out = self.sim("torture", "--scenario", "needs", "--failures", "100", "--quiet")[1]
+        for what in ("allocation 1", "allocation 1 and all after it", "system call 1",
+                     "system call 1 and all after it"):
+            self.assertRegex(out, rf"FAILED needs, seed 1, {what}, step")
+        self.assertNotRegex(out, r"(?m)^needs ")
+
+    def test_exhaust_says_whether_that_was_all(self):
+        status, out, err = self.sim("exhaust", "--scenario", "passes")
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn("that is every order there is", out)
+        out = self.sim("exhaust", "--scenario", "passes", "--runs", "0", "--preemptions", "200")[1]
+        self.assertIn("with at most 100 preemptions: there are more orders", out)
+
+    def test_a_run_of_too_many_steps(self):
+        status, out, err = self.sim("run", "--scenario", "hangs", "--steps", "1")
+        self.assertEqual((status, err), (1, ""))
+        self.assertIn("no end after 1 steps", out)
+        status, out, err = self.sim("replay", "--scenario", "hangs", "--seed", "1", "--steps", "1",
+                                    "--quiet")
+        self.assertIn("no end after 1 steps", out)
+
     def test_the_recorder_of_another_thread_is_told(self):
         err = self.sim("replay", self.keep("elsewhere"))[2]
         self.assertIn("flight recorder of bell, on thread first:", err)
@@ -187,6 +251,20 @@ class Shrinking(InAFolder):
                               r"  120 is too much\n  kept as small\n$")
         self.assertIn("120 is too much", self.sim("replay", "small")[1])
         self.assertNotEqual(self.sim("shrink", "small")[1], "")
+
+    def test_with_as_many_runs_as_are_granted(self):
+        file = self.keep("draws")
+        self.assertRegex(self.sim("shrink", file, "--runs", "2", "--output", "small")[1],
+                         r"^\d+ bytes were \d+: 2 runs\.")
+        self.assertRegex(self.sim("shrink", file, "--runs", "0", "--output", "small")[1],
+                         r"^(\d+) bytes were \1: 0 runs\.")
+
+    def test_what_fails_otherwise_is_no_simpler_form(self):
+        """A shorter stream of this one fails too, for another reason: that is not what was asked for."""
+        file = self.keep("elsewhere")
+        out = self.sim("shrink", file, "--runs", "60", "--output", "small")[1]
+        self.assertRegex(out, r"Now it says:\n  \S*told\.c:\d+: not so: user == NULL\n")
+        self.assertIn("not so: user == NULL", self.sim("replay", "--quiet", "small")[1])
 
     def test_what_passes_stays(self):
         file = self.write("peal-sim stream 1\nscenario passes\nengine drawn\nwhy so\nbytes 0\n")
