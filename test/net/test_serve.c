@@ -3,6 +3,7 @@
  * to. It runs in children, because it takes their signals. */
 #include "support/baseline.h"
 #include "support/child.h"
+#include "support/faults.h"
 #include "support/raw.h"
 
 #include <peal.h>
@@ -166,6 +167,33 @@ static void says_why_it_cannot(void **state)
     assert_non_null(strstr(log, "3 cannot serve on \"nonsense\": "));
 }
 
+/* A signal that waits ends it as soon as it serves; a call that fails ends it before, or is mended. */
+static void every_step_may_fail(void **state)
+{
+    sigset_t mask, old;
+    const struct timespec at_once = {0};
+    (void)state;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGTERM);
+    assert_int_equal(sigprocmask(SIG_BLOCK, &mask, &old), 0);
+    unsigned refused = 0;
+    for (unsigned n = 1;; n++) {
+        assert_int_equal(raise(SIGTERM), 0);
+        faults_start((struct faults){.nth = n, .error = ENOMEM});
+        int result = peal_serve("127.0.0.1:0", &ops);
+        unsigned failed = faults_stop();
+        refused += result < 0;
+        if (failed == 0) {
+            assert_int_equal(result, 0);
+            break;
+        }
+    }
+    assert_true(refused > 10); /* memory, the loop, two signals, the listener */
+    while (sigtimedwait(&mask, NULL, &at_once) == SIGTERM) {
+    }
+    assert_int_equal(sigprocmask(SIG_SETMASK, &old, NULL), 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
@@ -173,6 +201,7 @@ int main(void)
         TEST(serves_until_a_signal_then_drains),
         TEST(a_second_signal_cuts_the_drain_short),
         TEST(says_why_it_cannot),
+        TEST(every_step_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,18 +3,15 @@
  * its own, allocates where it promised not to, or changes on a failed call. */
 #include <errno.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "support/child.h"
 #include "sys/sys.h"
 
 _Static_assert(sizeof(struct peal_buf) <= 32, "a connection carries one");
@@ -68,37 +65,6 @@ static int teardown(void **state)
     assert_int_equal(allocations, baseline[0]);
     assert_int_equal(bytes, baseline[1]);
     return 0;
-}
-
-/* ---- what a misuse does: runs fn in a child, which must abort having said the sentence */
-
-static void expect_abort(void (*fn)(void), const char *sentence)
-{
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        dup2(ends[1], STDERR_FILENO);
-        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-        signal(SIGABRT, SIG_DFL);
-        fn();
-        _exit(0);
-    }
-    close(ends[1]);
-    char text[512] = "";
-    size_t size = 0;
-    ssize_t count;
-    while (size < sizeof text - 1 &&
-           (count = read(ends[0], text + size, sizeof text - 1 - size)) > 0) {
-        size += (size_t)count;
-    }
-    close(ends[0]);
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status));
-    assert_int_equal(WTERMSIG(status), SIGABRT);
-    assert_non_null(strstr(text, sentence));
 }
 
 static void assert_holds(const struct peal_buf *buf, const void *bytes, size_t size)
@@ -657,23 +623,26 @@ static void test_shrink(void **state)
 
 /* ---- misuse */
 
-static void consume_too_much(void)
+static void consume_too_much(void *arg)
 {
+    (void)arg;
     struct peal_buf buf = {0};
     (void)!peal_buf_append(&buf, "abc", 3);
     peal_buf_consume(&buf, 4);
 }
 
-static void commit_too_much(void)
+static void commit_too_much(void *arg)
 {
+    (void)arg;
     struct peal_buf buf = {0};
     void *room;
     (void)!peal_buf_reserve(&buf, 10, &room);
     peal_buf_commit(&buf, peal_buf_room(&buf) + 1);
 }
 
-static void borrow_over_bytes(void)
+static void borrow_over_bytes(void *arg)
 {
+    (void)arg;
     struct peal_buf buf = {0};
     (void)!peal_buf_append(&buf, "abc", 3);
     pl_buf_borrow(&buf, "x", 1);
@@ -682,9 +651,10 @@ static void borrow_over_bytes(void)
 static void test_misuse(void **state)
 {
     (void)state;
-    expect_abort(consume_too_much, "peal_buf_consume: 4 bytes were asked for and only 3 are there");
-    expect_abort(commit_too_much, "peal_buf_commit: ");
-    expect_abort(borrow_over_bytes, "broken invariant: buf->size == 0");
+    child_expect_abort(consume_too_much, NULL,
+                       "peal_buf_consume: 4 bytes were asked for and only 3 are there");
+    child_expect_abort(commit_too_much, NULL, "peal_buf_commit: ");
+    child_expect_abort(borrow_over_bytes, NULL, "broken invariant: buf->size == 0");
 }
 
 int main(void)
