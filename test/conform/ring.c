@@ -14,6 +14,7 @@
 #include "sys/sys_uring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -540,7 +541,87 @@ static void ring_overflows(enum family family)
     end();
 }
 
+/* On another thread than the one that opened it. */
+static void *enter_elsewhere(void *arg)
+{
+    (void)arg;
+    /* EEXIST, or EINVAL where the thread knows the ring by a number of its own. */
+    note("  submit is refused: %d", sys_uring_submit(&ring) < 0);
+    note("  enter is refused: %d", sys_uring_enter(&ring, 0, 0) < 0);
+    CALL("  register", sys_uring_register_buffers(&ring, BUFFERS));
+    return NULL;
+}
+
+static void ring_misused(enum family family)
+{
+    struct sys_uring other;
+    struct sys_thread thread;
+    (void)family;
+    CALL("open(0, 0)", sys_uring_open(&other, 0, 0));
+    CALL("open(4, 2)", sys_uring_open(&other, 4, 2));
+    CALL("open(3, 5)", sys_uring_open(&other, 3, 5));
+    note("  %u and %u", other.sq_mask + 1, other.cq_mask + 1);
+    CALL("register(3)", sys_uring_register_buffers(&other, 3));
+    CALL("register(65536)", sys_uring_register_buffers(&other, 65536));
+    sys_uring_close(&other);
+    sys_uring_close(&other);
+    begin();
+    CALL("register again", sys_uring_register_buffers(&ring, BUFFERS));
+    note("from another thread");
+    if (sys_thread_start(&thread, "stranger", enter_elsewhere, NULL) == 0) {
+        sys_thread_join(&thread);
+    }
+    end();
+}
+
+static void ring_unregistered(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    operations_count = 0;
+    CALL("open", sys_uring_open(&ring, ENTRIES, ENTRIES));
+    recv_on("recv", b);
+    SEND(a, "hello");
+    await(b, EPOLLIN);
+    enter(1);
+    RECV(b, 10);
+    end();
+}
+
+static void ring_poll_file(enum family family)
+{
+    (void)family;
+    struct name name = fresh_name(UNIX);
+    int f = keep(sys_open((const char *)&name.address + sizeof(sa_family_t),
+                          O_RDWR | O_CREAT | O_EXCL, 0600));
+    begin();
+    poll_on("for input", f, POLLIN, false);
+    poll_on("for room", f, POLLOUT, false);
+    poll_on("for both", f, POLLIN | POLLOUT, false);
+    enter(3);
+    end();
+}
+
+static void ring_cancelled_twice(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    begin();
+    recv_on("recv", b);
+    enter(0);
+    cancel("cancel", "recv");
+    cancel("cancel again", "recv");
+    enter(1);
+    cancel("and once more", "recv");
+    enter(1);
+    end();
+}
+
 const struct script ring_scripts[] = {
+    {"ring_misused", ring_misused, ONCE},
+    {"ring_unregistered", ring_unregistered, ON_ALL},
+    {"ring_poll_file", ring_poll_file, ONCE},
+    {"ring_cancelled_twice", ring_cancelled_twice, ON_ALL},
     {"ring_begins", ring_begins, ONCE},
     {"ring_bad", ring_bad, ON_ALL},
     {"ring_recv", ring_recv, ON_ALL},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* If this broke, a reference that is given back twice, or a resume without a pause, would corrupt
- * what others hold, silently; and a client of a loop that has ended would be waited for, for ever. */
+ * what others hold, silently; and a client of a loop that has ended would be waited for, for
+ * ever. */
 #include "support/baseline.h"
 #include "support/child.h"
 

@@ -167,7 +167,8 @@ static void says_why_it_cannot(void **state)
     assert_non_null(strstr(log, "3 cannot serve on \"nonsense\": "));
 }
 
-/* A signal that waits ends it as soon as it serves; a call that fails ends it before, or is mended. */
+/* A signal that waits ends it as soon as it serves; a call that fails ends it before, or is
+ * mended. */
 static void every_step_may_fail(void **state)
 {
     sigset_t mask, old;

@@ -249,7 +249,8 @@ static void try_poll(struct pl_sim_request *request)
 static void start_poll(struct pl_sim_request *request)
 {
     if (!request->file->poll) {
-        finish(request, EPOLLIN | EPOLLOUT, false, 0);
+        uint32_t ready = request->sqe.poll32_events & (EPOLLIN | EPOLLOUT);
+        finish(request, (int)ready, false, 0); /* as of any file that cannot be waited for */
         return;
     }
     await(request, request->sqe.poll32_events | UNASKED);
