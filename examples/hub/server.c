@@ -394,10 +394,11 @@ static int start(const struct serving *serving)
     return 0;
 }
 
-static void stop(const struct serving *serving)
+static bool stop(const struct serving *serving)
 {
     (void)serving;
     peal_timer_cancel(&clock_timer);
+    return false;
 }
 
 int main(int argc, char **argv)

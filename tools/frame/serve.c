@@ -126,14 +126,13 @@ static void on_signal(struct peal_signal *signal, int number, void *user)
         print_counters(serving);
     } else if (!serving->own->stopping) {
         serving->own->stopping = true;
-        if (serving->service->stop != NULL) {
-            serving->service->stop(serving);
-        }
         printf("%s: draining %zu connections, for %.3g s at most\n", serving->service->name,
                peal_server_connections(serving->server),
                (double)serving->own->options.drain_ms / 1000);
         fflush(stdout);
-        peal_server_stop(serving->server, serving->own->options.drain_ms);
+        if (serving->service->stop == NULL || !serving->service->stop(serving)) {
+            peal_server_stop(serving->server, serving->own->options.drain_ms);
+        }
     } else {
         printf("%s: the drain is cut short\n", serving->service->name);
         fflush(stdout);
@@ -438,6 +437,7 @@ int serve(const struct service *service, int argc, char **argv)
         peal_refs_track(true);
     }
     common_raise_fd_limit(FDS_MAX);
+    serving.drain_ms = own.options.drain_ms;
     signal(SIGPIPE, SIG_IGN); /* a reader of our output that goes away must not end a server */
 
     int error = start(&serving);

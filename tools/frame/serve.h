@@ -28,6 +28,7 @@ struct serving {
     struct peal_loop *loop; /* the home loop: listeners and signals; with one thread, all */
     struct peal_pool *pool; /* the loops that serve; NULL with one thread: the home loop does */
     struct peal_server *server;
+    uint32_t drain_ms;     /* of --drain */
     struct serve_own *own; /* the frame's */
 };
 
@@ -48,7 +49,9 @@ struct service {
                                                         returned */
     int (*start)(const struct serving *serving);     /* before listening; 0 or a negative errno */
     void (*print)(const struct serving *serving);    /* more lines for SIGUSR1 */
-    void (*stop)(const struct serving *serving);     /* the first SIGTERM or SIGINT has come */
+    bool (*stop)(const struct serving *serving);     /* the first SIGTERM or SIGINT has come; true:
+                                                        it stops the server itself, when it has done
+                                                        what it owes, within drain_ms */
     void (*end)(void);                               /* all loops have ended */
 };
 
