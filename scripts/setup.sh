@@ -82,6 +82,7 @@ if [[ $purpose == test || $purpose == long ]]; then
     want libcurl4-openssl-dev /usr/include/*/curl/curl.h /usr/include/curl/curl.h
     want libhiredis-dev /usr/include/hiredis/hiredis.h
     want redis-server redis-server
+    want libmemcached-tools memccapable
     want libc-ares-dev /usr/include/ares.h
 fi
 
