@@ -339,6 +339,97 @@ static void options_that_are_not(enum family family)
     OPTION(a, SOL_SOCKET, SO_RCVBUF);
 }
 
+/* A listener whose queue is full does not answer: what may be done with a socket meanwhile? */
+static int connect_in_vain(enum family family, struct name *ret_name)
+{
+    int l = open_listener(family, 0, ret_name);
+    const struct sockaddr *to = (const struct sockaddr *)&ret_name->address;
+    int first = open_socket(family), c = open_socket(family);
+    sys_connect(first, to, ret_name->size);
+    await(first, EPOLLOUT);
+    await(l, EPOLLIN);
+    CALL("connect(c)", sys_connect(c, to, ret_name->size));
+    return c;
+}
+
+static void still_connecting(enum family family)
+{
+    struct name name;
+    const struct sockaddr none = {.sa_family = AF_UNSPEC};
+    int c = connect_in_vain(family, &name), l2 = open_socket(family);
+    EVENTS(c, 0);
+    CALL("connect(c) again", sys_connect(c, (const struct sockaddr *)&name.address, name.size));
+    SEND(c, "x");
+    RECV(c, 10);
+    SO_ERROR_OF(c);
+    UNSENT(c);
+    PEER_NAME(c, &name);
+    CALL("listen(c)", sys_listen(c, 1));
+    CALL("disconnect(c)", sys_connect(c, &none, sizeof none));
+    EVENTS(c, 0);
+    SO_ERROR_OF(c);
+    EVENTS(c, 0);
+    CALL("listen(l2)", sys_listen(l2, 1));
+    CALL("disconnect(l2)", sys_connect(l2, &none, sizeof none));
+    EVENTS(l2, 0);
+    CALL("accept(l2)", sys_accept(l2, NULL, NULL));
+}
+
+static void shut_while_connecting(enum family family)
+{
+    struct name name;
+    int c = connect_in_vain(family, &name), d = open_socket(family);
+    SHUT(c, WR);
+    EVENTS(c, 0);
+    SO_ERROR_OF(c);
+    EVENTS(c, 0);
+    SEND(c, "x");
+    RECV(c, 10);
+    sys_connect(d, (const struct sockaddr *)&name.address, name.size);
+    FD_CLOSE(d); /* and what has never connected goes away quietly */
+}
+
+/* One that is over does not connect again before it was undone. */
+static void connect_after_the_end(enum family family)
+{
+    struct name name;
+    const struct sockaddr none = {.sa_family = AF_UNSPEC};
+    int l = open_listener(family, 4, &name), a = open_socket(family);
+    const struct sockaddr *to = (const struct sockaddr *)&name.address;
+    sys_connect(a, to, name.size);
+    await(a, EPOLLOUT);
+    int b = keep(sys_accept(l, NULL, NULL));
+    SHUT(a, WR);
+    await(b, EPOLLRDHUP);
+    FD_CLOSE(b);
+    EVENTS(a, EPOLLHUP);
+    CALL("connect(a)", sys_connect(a, to, name.size));
+    CALL("disconnect(a)", sys_connect(a, &none, sizeof none));
+    CALL("connect(a)", sys_connect(a, to, name.size));
+    EVENTS(a, EPOLLOUT);
+    b = keep(sys_accept(l, NULL, NULL));
+    set_linger_zero(b);
+    FD_CLOSE(b);
+    EVENTS(a, EPOLLHUP);
+    CALL("connect(a)", sys_connect(a, to, name.size));
+    CALL("connect(a)", sys_connect(a, to, name.size));
+}
+
+/* A time to linger, which is not nothing, changes nothing for who does not wait. */
+static void lingers(enum family family)
+{
+    int a, b;
+    open_pair(family, &a, &b);
+    const struct linger linger = {.l_onoff = 1, .l_linger = 5};
+    CALL("SO_LINGER", sys_setsockopt(a, SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
+    SEND(a, "hello");
+    await(b, EPOLLIN);
+    FD_CLOSE(a);
+    EVENTS(b, EPOLLIN | EPOLLRDHUP);
+    RECV(b, 10);
+    RECV(b, 10);
+}
+
 static void interfaces(enum family family)
 {
     (void)family;
@@ -372,6 +463,10 @@ const struct script misuse_scripts[] = {
     {"listens_unbound", listens_unbound, ON_TCP},
     {"abstract_names", abstract_names, ONCE},
     {"options_that_are_not", options_that_are_not, ON_ALL},
+    {"still_connecting", still_connecting, ON_TCP},
+    {"shut_while_connecting", shut_while_connecting, ON_TCP},
+    {"connect_after_the_end", connect_after_the_end, ON_TCP},
+    {"lingers", lingers, ON_ALL},
     {"interfaces", interfaces, ONCE},
     {"pieces_without_end", pieces_without_end, ON_ALL},
     {NULL, NULL, 0},

@@ -459,13 +459,19 @@ static void arrive_syn(struct pl_sim_socket *socket, unsigned tries)
     pl_sim_changed(&socket->file);
 }
 
-/* Undoes a connection, or the attempt: connect with AF_UNSPEC. */
+static void abandon_children(struct pl_sim_socket *listener)
+{
+    for (struct pl_sim_socket *child; (child = pl_sim_unqueue_child(listener)) != NULL;) {
+        send_reset(child);
+        free_tcp(child);
+    }
+}
+
+/* Undoes a connection, the attempt, or a listener: connect with AF_UNSPEC. */
 static int disconnect(struct pl_sim_socket *socket)
 {
     bool was_open = socket->state == PL_SIM_CONNECTED || socket->state == PL_SIM_CONNECTING;
-    if (socket->state == PL_SIM_LISTENING) {
-        return -EINVAL;
-    }
+    abandon_children(socket);
     send_reset(socket);
     cancel_deliveries(socket);
     pl_sim_bytes_clear(&socket->in);
@@ -637,14 +643,6 @@ static void was_read_tcp(struct pl_sim_socket *socket)
 {
     if (socket->peer && !is_under_way(socket->peer, BYTES)) {
         arrive(socket->peer); /* there is room again */
-    }
-}
-
-static void abandon_children(struct pl_sim_socket *listener)
-{
-    for (struct pl_sim_socket *child; (child = pl_sim_unqueue_child(listener)) != NULL;) {
-        send_reset(child);
-        free_tcp(child);
     }
 }
 
