@@ -101,16 +101,6 @@ static void copy_options(struct peal_server *server, const struct peal_server_op
     server->options.name = server->name;
 }
 
-static bool has_shard_on(const struct peal_server *server, const struct peal_loop *loop)
-{
-    for (unsigned i = 0; i < server->shard_count; i++) {
-        if (server->shards[i]->loop == loop) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static int add_shard(struct peal_server *server, struct peal_loop *loop)
 {
     struct pl_shard *shard = pl_shard_new(server, loop);
@@ -132,10 +122,7 @@ static int make_shards(struct peal_server *server, struct peal_loop *home, struc
     int result = add_shard(server, home);
     for (unsigned i = 0; i < pool_size && result == 0; i++) {
         struct peal_loop *loop = peal_pool_loop(pool, i);
-        if (loop == home) {
-            continue;
-        }
-        result = has_shard_on(server, loop) ? 0 : add_shard(server, loop);
+        result = loop == home ? 0 : add_shard(server, loop);
     }
     server->serving_from = server->shard_count > 1 && server->shard_count == pool_size + 1u;
     return result;

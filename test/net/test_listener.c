@@ -78,6 +78,11 @@ static void errors_have_sentences(void **state)
     peal_addr_format(&rig.address, taken, sizeof taken);
     assert_int_equal(peal_server_listen(rig.server, taken, &why), -EADDRINUSE);
     assert_non_null(strstr(why, "listens on that address already"));
+    int plain = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(taken, sizeof taken, "fd:%d", plain);
+    assert_int_equal(peal_server_listen(rig.server, taken, &why), -EINVAL);
+    assert_non_null(strstr(why, "not a listening socket"));
+    raw_close(plain); /* it is still ours */
     assert_int_equal(peal_server_address(rig.server, 1, &address), -ENOENT);
     rig_close(&rig);
 }

@@ -160,6 +160,50 @@ static void round_robin_is_even(void **state)
     end();
 }
 
+static atomic_bool is_made;
+
+static void make_at_home(void *user)
+{
+    const struct peal_server_options options = {
+        .ops = &ops, .user = &report, .on_stopped = on_stopped, .pool = pool};
+    assert_int_equal(peal_server_new(user, &options, &server), 0);
+    assert_int_equal(peal_server_listen(server, "127.0.0.1:0", NULL), 0);
+    assert_int_equal(peal_server_address(server, 0, &address), 0);
+    atomic_store(&is_made, true);
+}
+
+/* A loop of the pool that is the server's home serves as the others do, and once. */
+static void home_may_be_in_the_pool(void **state)
+{
+    enum { CONNS = 30 };
+    int peers[CONNS];
+    (void)state;
+    opened = closed = stopped = 0;
+    for (unsigned i = 0; i < LOOPS; i++) {
+        served[i] = 0;
+    }
+    atomic_store(&is_made, false);
+    assert_int_equal(peal_loop_new(NULL, &loop), 0);
+    assert_int_equal(peal_pool_new(&(struct peal_pool_options){.threads = LOOPS}, &pool), 0);
+    assert_int_equal(peal_loop_post(peal_pool_loop(pool, 1), make_at_home, peal_pool_loop(pool, 1)),
+                     0);
+    until(atomic_load(&is_made));
+    for (unsigned i = 0; i < CONNS; i++) {
+        peers[i] = raw_connect(&address);
+        until(opened == i + 1);
+    }
+    for (unsigned i = 0; i < LOOPS; i++) {
+        assert_int_equal(served[i], CONNS / LOOPS);
+    }
+    for (unsigned i = 0; i < CONNS; i++) {
+        raw_send(peers[i], "hello", 5);
+        raw_expect(peers[i], "hello");
+        raw_close(peers[i]);
+    }
+    until(closed == CONNS);
+    end();
+}
+
 static void round_robin_is_even_with_two(void **state)
 {
     int peers[4];
@@ -567,6 +611,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
     const struct CMUnitTest tests[] = {
         TEST(round_robin_is_even),
+        TEST(home_may_be_in_the_pool),
         TEST(round_robin_is_even_with_two),
         TEST(least_fills_the_gap),
         TEST(reuseport_reaches_every_loop),

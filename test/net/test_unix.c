@@ -2,6 +2,7 @@
 /* If this broke, unix sockets would differ from TCP in more than they must: a stale file would keep
  * a server from starting, a live one would be stolen, files would be left behind. */
 #include "support/baseline.h"
+#include "support/faults.h"
 #include "support/raw.h"
 #include "support/rig.h"
 
@@ -96,21 +97,59 @@ static void serves_on_an_abstract_name(void **state)
     rig_close(&rig);
 }
 
-static void a_stale_file_is_replaced(void **state)
+static void leave_a_stale_file(void)
 {
-    struct rig rig;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    (void)state;
     snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(listen(fd, 1), 0);
     close(fd); /* as a process that died would: the file stays */
     assert_true(exists());
+}
+
+static void a_stale_file_is_replaced(void **state)
+{
+    struct rig rig;
+    (void)state;
+    leave_a_stale_file();
     listen_on(&rig, text);
     life_of_one(&rig);
     rig_close(&rig);
     assert_false(exists());
+}
+
+/* Whether anybody listens there is asked with a socket: without one, or if the file cannot be
+ * removed, it stays, and listening fails. */
+static void what_is_stale_stays_if_it_must(void **state)
+{
+    static const struct {
+        const char *call;
+        unsigned nth;
+        int error, result;
+    } cases[] = {{"socket", 2, EMFILE, -EADDRINUSE},
+                 {"connect", 1, EAGAIN, -EADDRINUSE},
+                 {"lstat", 1, EACCES, -EADDRINUSE},
+                 {"unlink", 1, EACCES, -EACCES},
+                 {"bind", 2, EACCES, -EACCES}};
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    unsigned fds = baseline_open_fds();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *why = NULL;
+        leave_a_stale_file();
+        faults_start(
+            (struct faults){.name = cases[i].call, .nth = cases[i].nth, .error = cases[i].error});
+        assert_int_equal(peal_server_listen(rig.server, text, &why), cases[i].result);
+        assert_int_equal(faults_stop(), 1);
+        assert_non_null(
+            strstr(why, cases[i].result == -EACCES ? "may not bind" : "listens on that address"));
+        assert_int_equal(baseline_open_fds(), fds);
+        assert_true(exists() == (strcmp(cases[i].call, "bind") != 0));
+        unlink(path);
+    }
+    rig_close(&rig);
 }
 
 static void a_live_one_is_not(void **state)
@@ -243,11 +282,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(serves_on_a_path),          TEST(serves_on_an_abstract_name),
-        TEST(a_stale_file_is_replaced),  TEST(a_live_one_is_not),
-        TEST(what_is_no_socket_is_kept), TEST(a_successor_keeps_its_file),
-        TEST(folders_must_be_there),     TEST(a_peer_that_dies_is_told),
-        TEST(much_arrives_whole),        TEST(adopts_one_end_of_a_pair),
+        TEST(serves_on_a_path),           TEST(serves_on_an_abstract_name),
+        TEST(a_stale_file_is_replaced),   TEST(what_is_stale_stays_if_it_must),
+        TEST(a_live_one_is_not),          TEST(what_is_no_socket_is_kept),
+        TEST(a_successor_keeps_its_file), TEST(folders_must_be_there),
+        TEST(a_peer_that_dies_is_told),   TEST(much_arrives_whole),
+        TEST(adopts_one_end_of_a_pair),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
