@@ -11,7 +11,7 @@
  *   G2  no callback runs inside a call that the program makes; on_close is last, exactly once
  *   G4  an id answers -ESTALE from on_close on
  *   G5  of what was accepted, the record's two parts are the whole; no send is accepted by halves
- * and at the end of the run, when both ends of a stream are known:
+ *       and at the end of the run, when both ends of a stream are known:
  *   G5  whoever saw a clean end of a TCP stream has got all that was accepted by the other
  *   G6  every connection that opened has closed, with a cause, in a state that can end
  *   G7  a server's report adds up, and came after its last connection

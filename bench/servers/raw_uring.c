@@ -14,9 +14,9 @@
  *
  * 1. What a connection has to send is a queue of parts, in order. All of them, up to CHAIN_MAX, are
  *    submitted as one chain of linked sends, the next chain when that is done. MSG_WAITALL makes
- * the kernel finish short ones, so a part is sent whole or the connection is broken.
+ *    the kernel finish short ones, so a part is sent whole or the connection is broken.
  * 2. A connection is closed when its recv has ended and no send of it is under way: only then can
- * no completion name its slot any more.
+ *    no completion name its slot any more.
  * 3. A recv that ended without an end (no buffer left, or the completion queue was full) is begun
  *    again at the end of the turn in which buffers came back.
  * frames sends each answer as a part of its own. LOOPS are threads with a ring and a SO_REUSEPORT

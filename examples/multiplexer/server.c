@@ -5,8 +5,8 @@
  *
  * A client's bytes go to the backend in frames with its id, and the backend's frames go to the
  * client with that id. Id 0 is nobody's: by it the backend is told "CONN 5 FROM 127.0.0.1:1234 IS
- * UP" and
- * "... DOWN", with CR LF. What the backend says to id 0, or to an id that has gone, is dropped.
+ * UP" and "... DOWN", with CR LF. What the backend says to id 0, or to an id that has gone, is
+ * dropped.
  *
  * Model. The backend's connection lives on the home loop, clients on any. Both name each other by
  * connection ids only, which any thread may send to at any time; a send is taken whole or not at
@@ -14,13 +14,13 @@
  *
  *  1. An id is given again only when its DOWN has been sent.
  *  2. A client belongs to the backend's connection that was there when it came. When that ends, so
- * do its clients; while there is none, clients are closed at once. The backend is connected to
+ *     do its clients; while there is none, clients are closed at once. The backend is connected to
  *     again and again.
  *  3. Backpressure towards the backend: its connection refuses what would take it over --backlog.
- * The client whose bytes were refused keeps them (one read at most) and is not read, until the
+ *     The client whose bytes were refused keeps them (one read at most) and is not read, until the
  *     backlog has drained and they are taken.
  *  4. Towards a client there is none, as the others share its way: one that does not read is cut
- * off at --output-cap. */
+ *     off at --output-cap. */
 #include "serve.h"
 
 #include <errno.h>

@@ -9,10 +9,10 @@
  * connection is still there: it is looked up by its id, nobody holds a pointer to it.
  *
  *  1. The queue has a bound (--queue). What finds it full is answered ServerTooBusy at once:
- * waiting in a queue that is long is an answer that comes too late.
+ *     waiting in a queue that is long is an answer that comes too late.
  *  2. Answers with an id are sent as they come. Those without one are sent in the order of their
  *     questions: a connection has a list of them, and the first that is not done holds back the
- * rest.
+ *     rest.
  *  3. A connection that has many questions open is not read until there are fewer, so what it can
  *     make wait is bounded.
  *  4. A peer that has ended its side gets all its answers before the end.

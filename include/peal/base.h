@@ -3,13 +3,13 @@
  *
  * Conventions that hold for the whole interface:
  *  - Functions that can fail return 0 (or a count) on success and a negative errno, or one of
- * Peal's own errors of peal/error.h, on failure. Outputs come last, are named ret_, and are
- * untouched on failure.
+ *    Peal's own errors of peal/error.h, on failure. Outputs come last, are named ret_, and are
+ *    untouched on failure.
  *  - A field of an options structure that is left zero takes its default (docs/guide/limits.md).
  *  - "The loop's thread" is the thread that created the loop. A function not marked "any thread"
- * stops the program with a sentence when it is called from another one.
+ *    stops the program with a sentence when it is called from another one.
  *  - No callback is ever called from inside a Peal function that the program called (G2), except
- * those that run a loop: peal_loop_run, peal_loop_turn, peal_loop_free, peal_serve. */
+ *    those that run a loop: peal_loop_run, peal_loop_turn, peal_loop_free, peal_serve. */
 #ifndef PEAL_BASE_H
 #define PEAL_BASE_H
 

@@ -7,7 +7,7 @@
  *
  * 1. The text is made from the three numbers, and the header's own text is compared with it when
  *    this file is compiled, so that a release that changes one and forgets the other does not
- * build.
+ *    build.
  * 2. The same number is in meson.build, for peal.pc and the file name; `make check` compares what
  *    an installed pkg-config file says with what this function answers.
  *

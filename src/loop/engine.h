@@ -36,7 +36,7 @@
  *      of a send that was queued. Returns true if nothing is in flight: the owner may then close
  *      the fd and free the memory at once (but see E6); false: on_detached(io) will come, and the
  *      fd and the memory of a queued send stay until then. Detach removes the fd from the kernel's
- * set explicitly, so duplicates of the fd (fork, dup) leave no registration behind.
+ *      set explicitly, so duplicates of the fd (fork, dup) leave no registration behind.
  *
  *  E6  A stale event is impossible: owners free an io, or attach it anew, only in the reap phase
  *      or later, when no event of the batch is left.

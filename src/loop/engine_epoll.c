@@ -8,13 +8,13 @@
  *
  * Invariants, besides the contract E1-E7 of engine.h:
  *  1. armed is the event mask that the kernel has for io->fd, with ARMED_IN set if the fd is in the
- * set at all. An io that is not in the set is parked (E7), not attached yet, or detached (flag
- * DETACHED).
+ *     set at all. An io that is not in the set is parked (E7), not attached yet, or detached (flag
+ *     DETACHED).
  *  2. An event's pointer is good for the whole batch: owners free an io in reap only. After each
- * handler call the io is looked at again before anything more is done with it, because the handler
- * may have detached it.
+ *     handler call the io is looked at again before anything more is done with it, because the
+ *     handler may have detached it.
  *  3. A connect that the kernel decided at once is told from wait, not from inside the call: it is
- * put on a list.
+ *     put on a list.
  *  4. in_flight stays 0: readiness leaves nothing in the kernel that memory must outlive.
  *
  * EPOLLRDHUP is not asked for: the end of the stream is read in its turn, after the data before it.

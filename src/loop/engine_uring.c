@@ -15,13 +15,13 @@
  *
  * Invariants, besides the contract E1-E7 of engine.h:
  *  1. A bit of io->in_flight is set from the moment when the operation is put in the queue until
- * its last completion was seen; user_data names the io only as long. A detached io is given back
- * (on_detached) when the last bit goes.
+ *     its last completion was seen; user_data names the io only as long. A detached io is given
+ *     back (on_detached) when the last bit goes.
  *  2. Operations are taken by the kernel in the order in which they were queued, so a cancellation
- * never meets an operation that was started after it.
+ *     never meets an operation that was started after it.
  *  3. No operation is lost for want of room: a full queue is submitted and filled again.
  *  4. Handlers run from inside wait only. What has to be told and needs no kernel is a no-op that
- * is submitted (nudge).
+ *     is submitted (nudge).
  *  5. Bytes of a send are counted when the kernel has taken them, never before.
  *
  * When the kernel refuses to go on (a sandbox that was closed after the loop was made, memory that

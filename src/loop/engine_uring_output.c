@@ -16,7 +16,7 @@
  *
  * Invariants:
  *  1. sends[] holds the sends that are in the queue, in its order; the first has the number
- * sends_first.
+ *     sends_first.
  *  2. An io has at most one send here (E3).
  *  3. Nothing is taken to have gone well while completions wait outside of the queue (overflow). */
 #include "loop/engine_uring.h"

@@ -11,16 +11,17 @@
  * Invariants:
  *  1. state is written by pl_conn_move alone; CLOSED is final.
  *  2. on_close is called in finish() and nowhere else, after the last of all other callbacks, and
- * only if on_open was (G1).
+ *     only if on_open was (G1).
  *  3. The fd is closed in finish() (or in pl_conn_discard, for one that never opened), on the
- * loop's thread, right after on_close (G3).
+ *     loop's thread, right after on_close (G3).
  *  4. What was accepted is what was taken, what is queued, what its callback has gathered, and what
- * is under way from other threads (remote & PL_REMOTE_BYTES): it is not counted a second time. Once
- * PL_REMOTE_ENDED is set other threads add nothing, and the count is of what was lost: theirs, and
- * the rest of a send that was half gone when there was no memory to queue it (conn_output.c).
+ *     is under way from other threads (remote & PL_REMOTE_BYTES): it is not counted a second time.
+ *     Once PL_REMOTE_ENDED is set other threads add nothing, and the count is of what was lost:
+ *     theirs, and the rest of a send that was half gone when there was no memory to queue it
+ *     (conn_output.c).
  *  5. FAILED connections (the peer or the system broke them) keep their state until reap, where
- * what the kernel still holds of the input is shown first (G6). Everything else that ends at once
- * is CLOSED at once.
+ *     what the kernel still holds of the input is shown first (G6). Everything else that ends at
+ *     once is CLOSED at once.
  *  6. Nothing on the way from the end being learnt of to the freed memory allocates (G9).
  *
  * Rejected: closing the fd with the last reference, as muduo does. A forgotten reference then holds

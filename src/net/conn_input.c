@@ -10,11 +10,11 @@
  *
  * Invariants:
  *  1. What is kept of the input (flag INPUT) is at least one byte whenever no callback of the
- * connection is running. While nothing is kept, in.discarded has the place of its address.
+ *     connection is running. While nothing is kept, in.discarded has the place of its address.
  *  2. Bytes reach on_data in the order in which they came, each exactly once as new, until the
- * program ends the stream; from then on they are counted as discarded.
+ *     program ends the stream; from then on they are counted as discarded.
  *  3. The engine is told to read exactly when somebody wants the bytes (pl_conn_update_recv is the
- * one place). */
+ *     one place). */
 #include "net/conn.h"
 
 #include "base/assert.h"

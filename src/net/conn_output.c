@@ -14,7 +14,7 @@
  *  1. Bytes are accepted whole or not at all; accepted bytes leave in order (G5).
  *  2. While BLOCKED, no send is made, and the memory at the head of the queue does not change.
  *  3. on_drain is called from the flush phase only, at most once a turn: a program that pumps from
- * on_drain shares the loop with the others.
+ *     on_drain shares the loop with the others.
  *  4. One connection writes at most about FLUSH_TURN_BYTES a turn, for the same reason.
  *
  * A write error does not end the connection here: input that arrived before it is shown first

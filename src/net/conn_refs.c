@@ -12,13 +12,13 @@
  *
  * Invariants:
  *  1. HELD is set by the loop's thread before it gives up its own reference, so whoever drops the
- * last one sees it.
+ *     last one sees it.
  *  2. The list and all sites are under one mutex, which is taken for closed connections and tracked
- * references only.
+ *     references only.
  *  3. Internal references (pl_conn_hold) have no site: they are under way, and come back by
- * themselves.
+ *     themselves.
  *  4. While the fd is open the loop has its reference, so an unref that finds no other is one too
- * many: the program is stopped there, and not where the freed memory is used. */
+ *     many: the program is stopped there, and not where the freed memory is used. */
 #include <peal/refs.h>
 
 #include "base/assert.h"

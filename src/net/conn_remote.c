@@ -11,10 +11,10 @@
  * are just being queued, and a bit that says that the output side has ended. After that bit is set
  * nothing is added. So:
  *  1. send after shutdown, close or abort, in whichever thread, says -EPIPE from the moment that
- * the ending call was made;
+ *     the ending call was made;
  *  2. a FIN waits until the count is 0: what was accepted before a close arrives before the FIN;
  *  3. at the end, what is still in the count is accepted and unsent in the record; a task that
- * arrives later finds the connection CLOSED and drops its bytes.
+ *     arrives later finds the connection CLOSED and drops its bytes.
  *
  * Every task holds a reference to the connection, and through it to the loop. */
 #include "net/conn.h"

@@ -13,13 +13,13 @@
  *
  * Invariants:
  *  1. The array of tables is static and never freed: looking up an id made of any 64 bits reads no
- * freed memory.
+ *     freed memory.
  *  2. A slot that holds a connection holds one that the loop has a reference to; reading it, and
- * taking a further reference, under the mutex is therefore safe. The slot is emptied, under the
- * mutex, before the loop gives its reference up.
+ *     taking a further reference, under the mutex is therefore safe. The slot is emptied, under the
+ *     mutex, before the loop gives its reference up.
  *  3. An id is never given out twice: a slot's generation grows with each use, a slot whose
- * generation has run out is retired, and a table that is given back remembers the highest
- * generation it ever used, for the next loop that takes it.
+ *     generation has run out is retired, and a table that is given back remembers the highest
+ *     generation it ever used, for the next loop that takes it.
  *
  * Rejected: one table for the process (all loops would meet at its lock), and reading slots without
  * a lock (needs hazard pointers or epochs; nobody looks up ids often enough to pay for that). */

@@ -11,16 +11,16 @@
  *
  * Invariants:
  *  1. conns counts a connection from on_open until its owner is told that it closed; the shard
- * outlives it. The list of them (pl_conn_first) is without one whose on_close is running.
+ *     outlives it. The list of them (pl_conn_first) is without one whose on_close is running.
  *  2. incoming is raised before a socket is posted here and lowered when it has arrived, was
- * dropped, or could not be posted. While the loop turns every post arrives, so the one that lowers
- * it to nothing is on the loop's thread and looks whether the shard has finished by that. When the
- * loop ends, the last look comes after its queue was closed and emptied: whoever raised incoming
- * and has not posted by then will be refused, and keeps the socket. Rejected: to have that sender
- * finish the shard, on its own thread, which can be the program's inside peal_server_adopt, where
- * on_stopped has no place (G2).
+ *     dropped, or could not be posted. While the loop turns every post arrives, so the one that
+ *     lowers it to nothing is on the loop's thread and looks whether the shard has finished by
+ *     that. When the loop ends, the last look comes after its queue was closed and emptied: whoever
+ *     raised incoming and has not posted by then will be refused, and keeps the socket. Rejected:
+ *     to have that sender finish the shard, on its own thread, which can be the program's inside
+ *     peal_server_adopt, where on_stopped has no place (G2).
  *  3. Once stopping, nothing is opened here: sockets that still arrive are closed and counted as
- * lost. */
+ *     lost. */
 #include "net/server.h"
 
 #include "base/assert.h"

@@ -7,7 +7,7 @@
  * kernel is in sys_common.c, for both. Hence the rules:
  *  - Calls that can fail return a negative errno (never -1 with errno on the side).
  *  - EINTR is passed on, not retried: what to do about it is the caller's decision and must be
- * tested.
+ *    tested.
  *  - Nothing here keeps state of the library. */
 #ifndef PL_SYS_H
 #define PL_SYS_H

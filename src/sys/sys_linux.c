@@ -5,9 +5,9 @@
  * Two things are added for the tests, and cost a predictable branch each when off:
  *  - the fault hook, asked before each allocation and each system call that can fail;
  *  - the ledger, which counts live allocations made through the seam. Counting starts with the
- * first call of sys_ledger; memory from before then is not in it, and freeing that would count
- * below what is true, so a ledger is compared as a difference over a stretch in which all that is
- * freed was allocated. Bytes are those that malloc really set aside (malloc_usable_size).
+ *    first call of sys_ledger; memory from before then is not in it, and freeing that would count
+ *    below what is true, so a ledger is compared as a difference over a stretch in which all that
+ *    is freed was allocated. Bytes are those that malloc really set aside (malloc_usable_size).
  *
  * Nothing else is kept here: no state of the library, no retries, no policy. */
 #include "sys/sys.h"

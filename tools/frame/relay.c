@@ -10,15 +10,16 @@
  * and the same from back to front. Both live on one loop, so there is no lock.
  *
  *  1. Memory is bounded: whoever gives is paused while the one who takes has more than HIGH
- * pending. A read that was shown already is passed on whole, so what is pending is HIGH and a read.
+ *     pending. A read that was shown already is passed on whole, so what is pending is HIGH and a
+ *     read.
  *  2. Each direction ends by itself. When both have, each connection has sent and received a FIN,
  *     and closes without a further word from here.
  *  3. An end that is not of the stream (a reset, an error, a time-out, a cap) is passed on as a
  *     reset: nobody takes a part for the whole. One by our own wish (the server stops, the loop
  *     ends, nothing moved for long) is passed on gracefully.
  *  4. The relay is freed when neither side is there and no client connects. A side is there from
- * its on_open (the front: relay_begin) to its on_close, which comes exactly once; so the last of
- *     the two frees it, whatever their order.
+ *     its on_open (the front: relay_begin) to its on_close, which comes exactly once; so the last
+ *     of the two frees it, whatever their order.
  *  5. A client whose front has gone is released, and no callback of it comes after that.
  *
  * While the back is being connected the front is paused; its FIN and its bytes wait in the kernel,
