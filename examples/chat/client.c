@@ -13,8 +13,10 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <peal/codec.h>
+#include <peal/error.h>
 
 #include "input.h"
 
@@ -34,9 +36,12 @@ static void say(const char *line, size_t size, void *user)
     }
 }
 
-static void say_no_more(void *user)
+static void say_no_more(int error, void *user)
 {
     (void)user;
+    if (error < 0) {
+        fprintf(stderr, "chat-client: standard input: %s\n", peal_strerror(error));
+    }
     peal_conn_shutdown(talker);
 }
 
@@ -46,7 +51,7 @@ static void talk_open(struct peal_conn *conn, void *user)
 {
     (void)user;
     talker = conn;
-    if (input_open(peal_conn_loop(conn), &input_ops, NULL) < 0) {
+    if (input_open(peal_conn_loop(conn), STDIN_FILENO, &input_ops, NULL) < 0) {
         fprintf(stderr, "chat-client: standard input cannot be read\n");
         peal_conn_abort(conn);
     }

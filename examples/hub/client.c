@@ -11,6 +11,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#include <peal/error.h>
 
 #include "input.h"
 
@@ -36,9 +39,12 @@ static void publish(const char *line, size_t size, void *user)
     }
 }
 
-static void publish_no_more(void *user)
+static void publish_no_more(int error, void *user)
 {
     (void)user;
+    if (error < 0) {
+        fprintf(stderr, "hub-client: standard input: %s\n", peal_strerror(error));
+    }
     peal_conn_shutdown(publisher);
 }
 
@@ -59,7 +65,7 @@ static void on_open(struct peal_conn *conn, void *user)
     if (strcmp(words.items[2], "-") != 0) {
         publish(words.items[2], strlen(words.items[2]), NULL);
         peal_conn_shutdown(conn);
-    } else if (input_open(peal_conn_loop(conn), &input_ops, NULL) < 0) {
+    } else if (input_open(peal_conn_loop(conn), STDIN_FILENO, &input_ops, NULL) < 0) {
         fprintf(stderr, "hub-client: standard input cannot be read\n");
         peal_conn_abort(conn);
     }

@@ -71,6 +71,7 @@ class Server:
             command += ["--listen", address]
         self.output = ""
         self.status = None
+        self.expected_status = 0
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log,
                                         stderr=subprocess.STDOUT)
         try:
@@ -135,7 +136,7 @@ class Server:
                 self.process.wait()
             self.log.close()
             shutil.rmtree(self.folder, ignore_errors=True)
-        if kind is None and self.status != 0:
+        if kind is None and self.status != self.expected_status:
             raise AssertionError(f"the server ended with {self.status}: {self.output}")
 
 

@@ -38,6 +38,7 @@ struct dial_own {
     atomic_uint_fast64_t left; /* not over yet */
     atomic_bool has_failed;
     bool stopping;
+    struct arg_texts addresses; /* of --connect; one, unless dialler->several */
     uint64_t threads;
     const char *engine;
 };
@@ -57,6 +58,15 @@ static void over(struct dialled *one)
         if (atomic_fetch_sub(&one->dialing->own->left, 1) == 1) {
             peal_loop_quit(one->dialing->loop);
         }
+    }
+}
+
+static void could_not(struct dialled *one)
+{
+    atomic_store(&one->dialing->own->has_failed, true);
+    over(one);
+    if (one->dialing->dialler->several) {
+        dial_stop(one->dialing);
     }
 }
 
@@ -90,10 +100,9 @@ static void on_fail(struct peal_client *client, const struct peal_connect_failur
     struct dialled *one = user;
 
     (void)client;
-    fprintf(stderr, "%s: cannot connect to %s: %s\n", one->dialing->dialler->name,
-            one->dialing->address, failure->why);
-    atomic_store(&one->dialing->own->has_failed, true);
-    over(one);
+    fprintf(stderr, "%s: cannot connect to %s: %s\n", one->dialing->dialler->name, one->address,
+            failure->why);
+    could_not(one);
 }
 
 static void stop_one(void *user)
@@ -154,7 +163,7 @@ static void dial_one(void *user)
     struct dialled *one = user;
     const struct dialing *dialing = one->dialing;
     struct peal_client_options options = {
-        .to = dialing->address,
+        .to = one->address,
         .ops = &dialing->own->ops,
         .user = one,
         .limits = dialing->dialler->limits,
@@ -163,9 +172,8 @@ static void dial_one(void *user)
 
     int error = peal_client_new(one->loop, &options, &one->client);
     if (error < 0) {
-        fail(dialing, dialing->address, error);
-        atomic_store(&dialing->own->has_failed, true);
-        over(one);
+        fail(dialing, one->address, error);
+        could_not(one);
         return;
     }
     peal_client_connect(one->client);
@@ -209,6 +217,7 @@ static int start(struct dialing *dialing)
         struct dialled *one = &own->all[i];
         one->dialing = dialing;
         one->index = i;
+        one->address = own->addresses.items[i % own->addresses.count];
         one->loop = dialing->pool != NULL ? peal_pool_next(dialing->pool) : dialing->loop;
         error = peal_loop_post(one->loop, dial_one, one);
         if (error < 0) {
@@ -233,9 +242,11 @@ static int parse(struct dialing *dialing, int argc, char **argv)
     const struct dialler *dialler = dialing->dialler;
     struct arg all[ARGS_MAX];
     struct arg_texts operands = {.count = 0};
-    char connect_help[96], synopsis[128];
+    const char *address = dialler->address;
+    char connect_help[112], synopsis[128];
     const struct arg common[] = {
-        {"connect", "ADDRESS", connect_help, ARG_TEXT, .into = &dialing->address},
+        {"connect", "ADDRESS", connect_help, dialler->several ? ARG_TEXTS : ARG_TEXT,
+         .into = dialler->several ? (void *)&dialing->own->addresses : (void *)&address},
         {"engine", "NAME", "how loops wait: epoll or io_uring (PEAL_ENGINE, or epoll)", ARG_CHOICE,
          .into = &dialing->own->engine, .choices = "epoll io_uring"},
         {0},
@@ -251,8 +262,8 @@ static int parse(struct dialing *dialing, int argc, char **argv)
 
     snprintf(synopsis, sizeof(synopsis), "[OPTION]…%s%s", dialler->synopsis != NULL ? " " : "",
              dialler->synopsis != NULL ? dialler->synopsis : "");
-    snprintf(connect_help, sizeof(connect_help), "such as localhost:80, [::1]:80, unix:PATH (%s)",
-             dialler->address);
+    snprintf(connect_help, sizeof(connect_help), "such as localhost:80, [::1]:80, unix:PATH%s (%s)",
+             dialler->several ? "; repeatable" : "", dialler->address);
     const struct arg_command command = {
         dialler->name, synopsis, dialler->about,
         args_join(dialler->args, dialler->many ? args_join(of_many, common, both) : common, all),
@@ -261,14 +272,19 @@ static int parse(struct dialing *dialing, int argc, char **argv)
     if (exit_code >= 0) {
         return exit_code;
     }
+    if (dialing->own->addresses.count == 0) {
+        dialing->own->addresses = (struct arg_texts){{address}, 1};
+    }
+    if (dialler->several) {
+        dialing->conns = dialing->own->addresses.count;
+    }
     return dialler->check != NULL ? dialler->check(&command, &operands) : -1;
 }
 
 int dial(const struct dialler *dialler, int argc, char **argv)
 {
     struct dial_own own = {.threads = 1};
-    struct dialing dialing = {
-        .dialler = dialler, .address = dialler->address, .conns = 1, .own = &own};
+    struct dialing dialing = {.dialler = dialler, .conns = 1, .own = &own};
 
     int exit_code = parse(&dialing, argc, argv);
     if (exit_code >= 0) {

@@ -20,7 +20,6 @@ struct dialing {
     const struct dialler *dialler;
     struct peal_loop *loop; /* the main thread's: signals; with one thread, all */
     struct peal_pool *pool; /* the loops that connect; NULL with one thread: the main one does */
-    const char *address;
     uint64_t conns;
     struct dial_own *own; /* the frame's */
 };
@@ -30,6 +29,7 @@ struct dialing {
 struct dialled {
     struct dialing *dialing;
     uint64_t index; /* from 0 */
+    const char *address;
     void *mine;
     struct peal_loop *loop;
     struct peal_client *client; /* the frame's, as the next */
@@ -46,6 +46,8 @@ struct dialler {
     struct peal_conn_limits limits;
     const struct arg *args; /* options of its own; may be NULL */
     bool many;              /* has --conns and --threads */
+    bool several;           /* --connect may be repeated: a connection to each address; where
+                               one cannot be made, the program stops */
 
     /* All may be NULL. On the main thread, but for ops. */
     int (*check)(const struct arg_command *command,

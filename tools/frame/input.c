@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Standard input as lines, on a loop.
+/* An input on a loop, by lines or as it comes.
  *
  * What can be waited for (a terminal, a pipe, a socket) has a watch. A plain file cannot, and need
  * not: it is always ready. For it a task reads a piece and posts itself again, so that the loop's
@@ -22,6 +22,7 @@
 static struct {
     struct peal_loop *loop;
     struct peal_watch *watch; /* NULL: a plain file */
+    int fd;
     const struct input_ops *ops;
     void *user;
     bool is_open, is_paused, is_posted;
@@ -31,6 +32,11 @@ static struct {
 
 static void hand_over(void)
 {
+    if (input.ops->on_data != NULL) {
+        input.ops->on_data(input.line, input.size, input.user);
+        input.size = 0;
+        return;
+    }
     char *at = input.line, *end = input.line + input.size, *newline;
     while (input.is_open && (newline = memchr(at, '\n', (size_t)(end - at))) != NULL) {
         input.ops->on_line(at, (size_t)(newline - at), input.user);
@@ -44,27 +50,26 @@ static void hand_over(void)
     }
 }
 
-static void finish(void)
+static void finish(int error)
 {
-    if (input.size > 0) {
+    if (input.size > 0) { /* never with on_data */
         input.ops->on_line(input.line, input.size, input.user);
     }
     const struct input_ops *ops = input.ops;
     input_close();
-    ops->on_end(input.user);
+    ops->on_end(error, input.user);
 }
 
 static void read_some(void)
 {
-    ssize_t n = read(STDIN_FILENO, input.line + input.size, sizeof input.line - input.size);
+    ssize_t n = read(input.fd, input.line + input.size, sizeof input.line - input.size);
     if (n > 0) {
         input.size += (size_t)n;
         hand_over();
     } else if (n == 0) {
-        finish();
+        finish(0);
     } else if (errno != EAGAIN && errno != EINTR) {
-        perror("standard input");
-        finish();
+        finish(-errno);
     }
 }
 
@@ -85,27 +90,35 @@ static int post(void)
     return error;
 }
 
+/* As a file: on_end may have opened what has a watch. */
+static bool is_to_be_read(void)
+{
+    return input.is_open && !input.is_paused && input.watch == NULL;
+}
+
 static void read_file(void *user)
 {
     (void)user;
     input.is_posted = false;
-    if (input.is_open && !input.is_paused) {
+    if (is_to_be_read()) {
         read_some();
     }
-    if (input.is_open && !input.is_paused && post() < 0) {
-        finish();
+    int error = is_to_be_read() ? post() : 0;
+    if (error < 0) {
+        finish(error);
     }
 }
 
-int input_open(struct peal_loop *loop, const struct input_ops *ops, void *user)
+int input_open(struct peal_loop *loop, int fd, const struct input_ops *ops, void *user)
 {
     input.loop = loop;
+    input.fd = fd;
     input.ops = ops;
     input.user = user;
     input.size = 0;
     input.is_open = true;
     input.is_paused = false;
-    int error = peal_watch_open(loop, STDIN_FILENO, PEAL_READABLE, on_ready, NULL, &input.watch);
+    int error = peal_watch_open(loop, fd, PEAL_READABLE, on_ready, NULL, &input.watch);
     if (error == -EPERM) {
         input.watch = NULL;
         error = post();
@@ -130,7 +143,7 @@ static void set_paused(bool is_paused)
                 : is_paused         ? 0
                                     : post();
     if (error < 0) {
-        finish();
+        finish(error);
     }
 }
 

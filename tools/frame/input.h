@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Standard input as lines, on a loop: a terminal, a pipe, a socket, or a file. */
+/* Input beside the sockets, on a loop: a terminal, a pipe, a socket, or a file; by lines or as it
+ * comes. */
 #ifndef PEAL_TOOLS_INPUT_H
 #define PEAL_TOOLS_INPUT_H
 
@@ -8,15 +9,20 @@
 #include <peal/loop.h>
 
 struct input_ops {
-    /* A line without its newline; it is the callee's until it returns. */
+    /* One of the two. A line comes without its newline. The text is the callee's until it
+     * returns. */
     void (*on_line)(const char *line, size_t size, void *user);
-    void (*on_end)(void *user); /* the end of the input, or an error of it (which was told) */
+    void (*on_data)(const char *data, size_t size, void *user);
+
+    /* The end of the input; or a negative errno. From inside it the next one may be opened. */
+    void (*on_end)(int error, void *user);
 };
 
 enum { INPUT_LINE_MAX_BYTES = 65536 }; /* what is longer is handed over in pieces */
 
-/* One at a time. The loop's thread, as both calls. 0 or a negative errno. */
-int input_open(struct peal_loop *loop, const struct input_ops *ops, void *user);
+/* One at a time. The fd (0: standard input) stays the caller's. The loop's thread, as all calls. 0
+ * or a negative errno. */
+int input_open(struct peal_loop *loop, int fd, const struct input_ops *ops, void *user);
 
 /* No line comes any more. Also if it is not open, or its loop has ended. */
 void input_close(void);
