@@ -13,6 +13,7 @@
  */
 #include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,6 +40,33 @@ static const struct command commands[] = {
 
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
 
+/* Of examples/, for the help; test/cli/test_args.py compares. */
+static const struct program {
+    const char *name;
+    const char *about;
+    bool has_client; /* NAME-client */
+} programs[] = {
+    {"balancer", "pass each connection on to one of several backends", false},
+    {"chat", "send each message to all who are there", true},
+    {"filetransfer", "send a file to each who connects", true},
+    {"finger", "tell of a user, by name", false},
+    {"hub", "publish and subscribe, by topic", true},
+    {"idle", "echo, and end connections on which nothing moves", false},
+    {"latency", "send records back, for measuring their way", true},
+    {"maxconn", "echo, on so many connections at once", false},
+    {"memcached", "keep values under keys, in memory", false},
+    {"multiplexer", "join many clients into one connection", false},
+    {"pingpong", "send blocks back, for measuring throughput", true},
+    {"roundtrip", "tell how far two clocks are apart", true},
+    {"socks", "connect on behalf of others: SOCKS 4, 4a and 5", false},
+    {"sudoku", "solve puzzles, on threads of their own", true},
+    {"tcprelay", "pass connections on to another address", false},
+    {"ttcp", "acknowledge records, for measuring throughput", true},
+    {"wordcount", "add up what clients have counted", true},
+};
+
+enum { PROGRAM_COUNT = sizeof(programs) / sizeof(programs[0]) };
+
 static void print_usage(FILE *to)
 {
     fprintf(to, "usage: peal COMMAND [OPTION]…\n\n");
@@ -47,7 +75,12 @@ static void print_usage(FILE *to)
     }
     fprintf(to, "  %-10s %s\n", "version", "print the version");
     fprintf(to, "  %-10s %s\n\n", "help", "print this");
-    fprintf(to, "peal COMMAND --help tells the options of a command.\n");
+    fprintf(to, "Servers as muduo has them; + where there is a NAME-client too:\n\n");
+    for (int i = 0; i < PROGRAM_COUNT; i++) {
+        fprintf(to, "  %-12s %c %s\n", programs[i].name, programs[i].has_client ? '+' : ' ',
+                programs[i].about);
+    }
+    fprintf(to, "\npeal COMMAND --help tells the options of a command.\n");
 }
 
 /* Becomes the program, if there is one. Returns if there is none. */

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A mistake on the command line that is taken for a default, or answered without a sentence."""
+import glob
+import os
+import re
 import unittest
 
 import cli
@@ -93,13 +96,25 @@ class Help(unittest.TestCase):
             for name in SERVICES + ("demo", "load"):
                 self.assertIn(f"  {name} ", out)
 
+    def test_help_of_the_program_lists_what_examples_has(self):
+        built = {side: {os.path.basename(os.path.dirname(path)) for path in
+                        glob.glob(os.path.join(cli.ROOT, "examples", "*", f"{side}.c"))}
+                 for side in ("server", "client")}
+        told = re.findall(r"^  (\w+) +(\+?) ", cli.run("help")[1].split("muduo has them")[1], re.M)
+        self.assertEqual({name for name, _ in told}, built["server"])
+        self.assertEqual({name for name, plus in told if plus}, built["client"])
+
     def test_no_command_prints_usage_as_a_mistake(self):
         status, out, err = cli.run()
         self.assertEqual((status, out), (2, ""))
         self.assertIn("usage: peal", err)
 
     def test_help_of_each_command(self):
-        for name in SERVICES + ("demo", "load"):
+        programs = re.findall(r"^  (\w+) +(\+?) ", cli.run("help")[1], re.M)
+        clients = [name + "-client" for name, plus in programs if plus]
+        commands = {name for name, _ in programs} - {"help", "version"}
+        self.assertGreater(len(clients), 5)
+        for name in sorted(commands) + clients:
             for word in ("--help", "-h"):
                 status, out, err = cli.run(name, word)
                 self.assertEqual((status, err), (0, ""))
