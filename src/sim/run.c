@@ -87,6 +87,10 @@ static void hand_in(enum run_outcome outcome, const char *why)
     snprintf(report->why, sizeof report->why, "%s", why);
     report->stream_size = choice->size < RUN_STREAM_MAX ? choice->size : RUN_STREAM_MAX;
     memcpy(report->stream, choice->bytes, report->stream_size);
+    memset(report->marks, 0, report->stream_size);
+    for (size_t i = 0; i < choice->marks_size && i < report->stream_size; i++) {
+        report->marks[i] = choice->marks[i];
+    }
     for (size_t i = 0; i < choice->spans_count && i < RUN_SPANS_MAX; i++) {
         const struct pl_choice_span *span = &choice->spans[i];
         size_t end = i < choice->open && span->end == span->begin ? choice->size : span->end;

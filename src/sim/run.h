@@ -36,6 +36,7 @@ struct run_report {
     char why[RUN_WHY_MAX];
     size_t stream_size, spans_count, draws_count;
     uint8_t stream[RUN_STREAM_MAX];
+    uint8_t marks[RUN_STREAM_MAX]; /* whose questions they answered: choice.h */
     struct run_span spans[RUN_SPANS_MAX];
     struct pl_choice_draw draws[RUN_DRAWS_MAX]; /* of a run that explores */
 };

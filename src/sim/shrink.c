@@ -6,10 +6,13 @@
  * stream, which also straightens out bytes that no question wanted. That goes on until a whole
  * round brings nothing, or the runs that were granted are used up. The order is from coarse to
  * fine:
- *   1. the end is cut off, by halves: beyond the end every answer is 0, the simplest;
- *   2. spans, the steps of the scenario, are left out whole, outer ones first;
- *   3. stretches of 64, 32 ... 1 bytes are left out, then set to zero;
- *   4. each byte is made smaller by halves.
+ *   1. a kind of fault is taken out whole, or all switches of threads: the answer that let it
+ *      happen becomes 0, and with it go all of its questions. To take out the one without the
+ *      others would shift everything behind them;
+ *   2. the end is cut off, by halves: beyond the end every answer is 0, the simplest;
+ *   3. spans, the steps of the scenario, are left out whole, outer ones first;
+ *   4. stretches of 64, 32 ... 1 bytes are left out, then set to zero;
+ *   5. each byte is made smaller by halves.
  *
  * What is simpler: a shorter stream; of equal length, the one that is smaller byte by byte. So it
  * ends. */
@@ -25,8 +28,9 @@ struct shrinking {
     struct run *run;
     struct run_input input;
     struct stream *stream;
-    struct run_span *spans; /* of the stream as it is */
+    struct run_span *spans; /* of the stream as it is, as the marks */
     size_t spans_count;
+    uint8_t *marks;
     unsigned runs, runs_max;
     uint8_t *candidate;
 };
@@ -56,8 +60,9 @@ static bool is_simpler(const uint8_t *a, size_t a_size, const uint8_t *b, size_t
     return a_size != b_size ? a_size < b_size : memcmp(a, b, a_size) < 0;
 }
 
-static void keep_spans(struct shrinking *shrinking, const struct run_report *report)
+static void keep_parts(struct shrinking *shrinking, const struct run_report *report)
 {
+    memcpy(shrinking->marks, report->marks, report->stream_size);
     shrinking->spans_count = report->spans_count;
     memcpy(shrinking->spans, report->spans, report->spans_count * sizeof *report->spans);
 }
@@ -84,7 +89,7 @@ static bool try_candidate(struct shrinking *shrinking, size_t size)
     memcpy(stream->bytes, report->stream, drawn);
     stream->size = drawn;
     memcpy(stream->why, report->why, sizeof stream->why);
-    keep_spans(shrinking, report);
+    keep_parts(shrinking, report);
     return true;
 }
 
@@ -110,6 +115,30 @@ static bool try_zeros(struct shrinking *shrinking, size_t begin, size_t end)
     memcpy(shrinking->candidate, stream->bytes, stream->size);
     memset(shrinking->candidate + begin, 0, end - begin);
     return try_candidate(shrinking, stream->size);
+}
+
+static bool try_without_mark(struct shrinking *shrinking, unsigned mark)
+{
+    const struct stream *stream = shrinking->stream;
+    size_t size = 0;
+    for (size_t i = 0; i < stream->size; i++) {
+        bool has_mark = shrinking->marks[i] % PL_CHOICE_MARKS == mark;
+        if (!has_mark) {
+            shrinking->candidate[size++] = stream->bytes[i];
+        } else if (shrinking->marks[i] & PL_CHOICE_SWITCH_OFF) {
+            shrinking->candidate[size++] = 0;
+        }
+    }
+    return size < stream->size && try_candidate(shrinking, size);
+}
+
+static bool drop_marks(struct shrinking *shrinking)
+{
+    bool any = false;
+    for (unsigned mark = 1; mark < PL_CHOICE_MARKS; mark++) {
+        any |= try_without_mark(shrinking, mark);
+    }
+    return any;
 }
 
 static bool cut_end(struct shrinking *shrinking)
@@ -186,17 +215,19 @@ unsigned shrink_stream(struct run *run, const struct run_input *input, struct st
         .runs_max = runs_max,
         .candidate = malloc(RUN_STREAM_MAX),
         .spans = malloc(RUN_SPANS_MAX * sizeof(struct run_span)),
+        .marks = malloc(RUN_STREAM_MAX),
     };
     uint8_t *room = realloc(stream->bytes, RUN_STREAM_MAX);
-    if (shrinking.candidate && shrinking.spans && room) {
+    if (shrinking.candidate && shrinking.spans && shrinking.marks && room) {
         stream->bytes = room;
         shrinking.input.is_traced = false;
         shrinking.input.stream = stream->bytes;
         shrinking.input.stream_size = stream->size;
-        keep_spans(&shrinking, run_whole(run, &shrinking.input));
+        keep_parts(&shrinking, run_whole(run, &shrinking.input));
         bool any = true;
         while (any && shrinking.runs < runs_max) {
-            any = cut_end(&shrinking);
+            any = drop_marks(&shrinking);
+            any |= cut_end(&shrinking);
             any |= drop_spans(&shrinking);
             any |= drop_and_zero(&shrinking);
             any |= lower_bytes(&shrinking);
@@ -204,5 +235,6 @@ unsigned shrink_stream(struct run *run, const struct run_input *input, struct st
     }
     free(shrinking.candidate);
     free(shrinking.spans);
+    free(shrinking.marks);
     return shrinking.runs;
 }

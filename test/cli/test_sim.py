@@ -252,6 +252,13 @@ class Shrinking(InAFolder):
         self.assertIn("120 is too much", self.sim("replay", "small")[1])
         self.assertNotEqual(self.sim("shrink", "small")[1], "")
 
+    def test_takes_out_faults_with_all_of_their_questions(self):
+        file = self.keep("busy")
+        out = self.sim("shrink", file, "--output", "small")[1]
+        self.assertIn("120 is too much", out)
+        self.assertLess(int(out.split()[0]), 20, out)  # the scenario draws one byte
+        self.assertNotIn("-- fault", self.sim("replay", "small")[2])
+
     def test_with_as_many_runs_as_are_granted(self):
         file = self.keep("draws")
         self.assertRegex(self.sim("shrink", file, "--runs", "2", "--output", "small")[1],

@@ -125,12 +125,41 @@ static void spans_nest(void **state)
     pl_choice_deinit(&choice);
 }
 
+static void marks_lie_on_what_was_drawn(void **state)
+{
+    (void)state;
+    struct pl_choice choice;
+    pl_choice_init_seed(&choice, 3);
+    pl_choice_mark(&choice, 0, 9); /* nothing */
+    pl_choice_below(&choice, 2);
+    size_t from = choice.size;
+    pl_choice_below(&choice, 65536);
+    pl_choice_mark(&choice, from, 7);
+    pl_choice_below(&choice, 1);
+    pl_choice_mark(&choice, choice.size, 8); /* nothing, too */
+    pl_choice_below(&choice, 2);
+    from = choice.size;
+    for (int i = 0; i < 1000; i++) {
+        pl_choice_below(&choice, 2);
+    }
+    pl_choice_mark(&choice, from, 5);
+    pl_choice_mark(&choice, choice.size - 1, 6);
+    pl_choice_below(&choice, 2);
+    static const uint8_t expected[] = {0, 7, 7, 0, 5, 5};
+    assert_memory_equal(choice.marks, expected, sizeof expected);
+    assert_int_equal(choice.marks_size, 4 + 1000);
+    assert_int_equal(choice.marks[4 + 998], 5);
+    assert_int_equal(choice.marks[4 + 999], 6);
+    pl_choice_deinit(&choice);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_replays_to_itself),    cmocka_unit_test(seeds_differ_and_repeat),
         cmocka_unit_test(beyond_the_end_all_is_zero),    cmocka_unit_test(any_bytes_are_a_stream),
         cmocka_unit_test(what_is_certain_draws_nothing), cmocka_unit_test(spans_nest),
+        cmocka_unit_test(marks_lie_on_what_was_drawn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

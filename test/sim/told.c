@@ -26,6 +26,22 @@ static void draws(void)
     }
 }
 
+/* What fails comes after many questions of faults and switches, with which it has nothing to do. */
+static void busy(void)
+{
+    for (int i = 0; i < 40; i++) {
+        struct peal_loop *loop;
+        if (peal_loop_new(NULL, &loop) == 0) {
+            (void)peal_loop_turn(loop, 0);
+            peal_loop_free(loop);
+        }
+    }
+    uint64_t number = peal_sim_below(200);
+    if (number >= 120) {
+        peal_sim_fail("%llu is too much", (unsigned long long)number);
+    }
+}
+
 static void look(void *user)
 {
     struct peal_sim_peer *peer = peal_sim_connect("127.0.0.1:7", 1000, NULL);
@@ -168,6 +184,7 @@ int main(int argc, char **argv)
     static const struct peal_sim_scenario all[] = {
         {"passes", "nothing happens", passes},
         {"draws", "fails when a number is large", draws},
+        {"busy", "fails when a number is large, after much else", busy},
         {"elsewhere", "fails on a thread without a loop", elsewhere},
         {"crashes", "aborts", crashes},
         {"leaves", "ends its process", leaves},

@@ -18,8 +18,8 @@
  *     hence makes a run simpler, never invalid.
  *  3. Any row of bytes is a valid stream: too large a number is taken modulo the limit.
  *  4. A question with only one answer draws nothing, whatever the source.
- *  5. Spans nest; one that is open has end == begin until it ends. Spans take no part in the
- *     answers: they only tell a shrinker which bytes belong together.
+ *  5. Spans nest; one that is open has end == begin until it ends. Spans and marks take no part in
+ *     the answers: they only tell a shrinker which bytes belong together.
  *
  * Failure modes. This is the test's own memory, not the seam's: if there is none, the run cannot be
  * told apart from another and the process ends. Ending a span that was never begun does the same.
@@ -59,6 +59,7 @@ void pl_choice_init_replay(struct pl_choice *choice, const void *bytes, size_t s
 void pl_choice_deinit(struct pl_choice *choice)
 {
     free(choice->bytes);
+    free(choice->marks);
     free(choice->spans);
     free(choice->draws);
     *choice = (struct pl_choice){0};
@@ -122,6 +123,21 @@ bool pl_choice_chance(struct pl_choice *choice, uint32_t share)
         return share != 0;
     }
     return pl_choice_below(choice, CHANCES) >= CHANCES - share; /* 0 is "no" */
+}
+
+void pl_choice_mark(struct pl_choice *choice, size_t from, uint8_t mark)
+{
+    if (from == choice->size) {
+        return;
+    }
+    while (choice->marks_capacity < choice->size) {
+        choice->marks = grown(choice->marks, &choice->marks_capacity, 1);
+    }
+    if (choice->marks_size < choice->size) {
+        memset(choice->marks + choice->marks_size, 0, choice->size - choice->marks_size);
+        choice->marks_size = choice->size;
+    }
+    memset(choice->marks + from, mark, choice->size - from);
 }
 
 void pl_choice_begin(struct pl_choice *choice, const char *label)

@@ -40,7 +40,10 @@ bool pl_sim_strikes(enum pl_sim_fault kind)
     if (pl_sim.is_calm || (pl_sim_is_exempt && kinds[kind].where == CALL)) {
         return false;
     }
-    if (!pl_choice_chance(&pl_sim.choice, pl_sim.shares[kind])) {
+    size_t from = pl_sim.choice.size;
+    bool strikes = pl_choice_chance(&pl_sim.choice, pl_sim.shares[kind]);
+    pl_choice_mark(&pl_sim.choice, from, (uint8_t)(PL_SIM_MARK_FAULT + kind));
+    if (!strikes) {
         return false;
     }
     pl_sim.injected[kind]++;
@@ -62,22 +65,43 @@ void sys_set_fault_hook(sys_fault_fn hook, void *user)
     pl_sim.hook_user = user;
 }
 
+/* What was drawn from here on: its first byte says whether the rest is asked. */
+static void mark_optional(size_t from, unsigned mark)
+{
+    struct pl_choice *choice = &pl_sim.choice;
+    pl_choice_mark(choice, from, (uint8_t)mark);
+    choice->marks[from] |= PL_CHOICE_SWITCH_OFF;
+}
+
 static void draw_faults(void)
 {
     static const uint32_t shares[] = {0, 64, 512, 2048, 8192, 24000};
     enum { SHARES = sizeof shares / sizeof *shares };
-    if (pl_choice_below(&pl_sim.choice, 4) == 0) {
+    const size_t swarm_from = pl_sim.choice.size;
+    bool has_faults = pl_choice_below(&pl_sim.choice, 4) > 0;
+    mark_optional(swarm_from, PL_SIM_MARK_SWARM);
+    if (!has_faults) {
         return;
     }
     uint32_t one_in = 2 + (uint32_t)pl_choice_below(&pl_sim.choice, 8);
+    pl_choice_mark(&pl_sim.choice, swarm_from + 1, PL_SIM_MARK_SWARM);
     for (unsigned kind = 0; kind < PL_SIM_FAULTS; kind++) {
-        if (pl_choice_below(&pl_sim.choice, one_in) == one_in - 1) {
+        size_t from = pl_sim.choice.size;
+        bool is_chosen = pl_choice_below(&pl_sim.choice, one_in) == one_in - 1;
+        if (is_chosen) {
             pl_sim.shares[kind] = shares[pl_choice_below(&pl_sim.choice, SHARES)];
+            mark_optional(from, PL_SIM_MARK_FAULT + kind);
+        } else {
+            pl_choice_mark(&pl_sim.choice, from, PL_SIM_MARK_SWARM);
         }
     }
+    size_t from = pl_sim.choice.size;
     if (pl_choice_below(&pl_sim.choice, 2) == 1) { /* and one that is frequent */
-        uint64_t kind = pl_choice_below(&pl_sim.choice, PL_SIM_FAULTS);
+        unsigned kind = (unsigned)pl_choice_below(&pl_sim.choice, PL_SIM_FAULTS);
         pl_sim.shares[kind] = shares[SHARES - 1 - pl_choice_below(&pl_sim.choice, 3)];
+        mark_optional(from, PL_SIM_MARK_FAULT + kind);
+    } else {
+        pl_choice_mark(&pl_sim.choice, from, PL_SIM_MARK_SWARM);
     }
     /* Where it strikes at each point it would let nobody do anything in time. */
     if (pl_sim.shares[PL_SIM_STALL] > 512) {
@@ -91,7 +115,9 @@ void pl_sim_draw_swarm(void)
     static const size_t buffers[][2] = {{0, 0}, {1, 16}, {512, 4096}, {4096, 65536}};
     pl_choice_begin(&pl_sim.choice, "swarm");
     pl_sim.schedule = (enum pl_sim_schedule)pl_choice_below(&pl_sim.choice, 2);
+    size_t from = pl_sim.choice.size;
     pl_sim.switch_share = switch_shares[pl_choice_below(&pl_sim.choice, 5)];
+    pl_choice_mark(&pl_sim.choice, from, PL_SIM_MARK_SWITCH | PL_CHOICE_SWITCH_OFF);
     if (pl_sim.schedule == PL_SIM_PRIORITIES) {
         pl_sim.switch_share /= 16;
     }

@@ -254,7 +254,11 @@ static void count_step(void)
 static struct pl_sim_thread *interrupting(struct pl_sim_thread **ready, unsigned count)
 {
     if (pl_sim.schedule != PL_SIM_EVERY) {
-        return pl_choice_chance(&pl_sim.choice, pl_sim.switch_share) ? choose(ready, count) : NULL;
+        size_t from = pl_sim.choice.size;
+        bool is_switched = pl_choice_chance(&pl_sim.choice, pl_sim.switch_share);
+        struct pl_sim_thread *to = is_switched ? choose(ready, count) : NULL;
+        pl_choice_mark(&pl_sim.choice, from, PL_SIM_MARK_SWITCH);
+        return to;
     }
     if (!pl_sim.is_exploring || pl_sim.preemptions_left == 0) {
         return NULL;

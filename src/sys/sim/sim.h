@@ -26,6 +26,11 @@ enum pl_sim_fault {
     PL_SIM_FAULTS
 };
 
+/* Marks in the choice stream (choice.h): switches of threads, each kind of fault, and whether there
+ * are any. */
+enum { PL_SIM_MARK_SWITCH = 1, PL_SIM_MARK_SWARM, PL_SIM_MARK_FAULT };
+_Static_assert(PL_SIM_MARK_FAULT + PL_SIM_FAULTS <= PL_CHOICE_MARKS, "each kind has a mark");
+
 struct pl_sim_file;
 struct pl_sim_socket;
 struct pl_sim_thread;
