@@ -18,6 +18,7 @@ void lab_tiny_send_and_close(void);
 void lab_tiny_adopt_and_stop(void);
 void lab_tiny_adopt_and_end(void);
 void lab_tiny_visit_and_end(void);
+void lab_tiny_stop_and_free(void);
 /* ends.c */
 void lab_close_with_unread_input(void);
 void lab_half_close(void);

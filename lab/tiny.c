@@ -8,6 +8,7 @@
 #include <peal/error.h>
 
 #include <errno.h>
+#include <stdatomic.h>
 
 /* ---- a post and a quit */
 
@@ -195,4 +196,50 @@ void lab_tiny_visit_and_end(void)
     peal_sim_sleep_ms(1);
     peal_sim_explore(false);
     world_end(&visitor, 1);
+}
+
+/* ---- the last connection of a server ends on a pool's loop, which tells the home loop; and that
+ * is freed at once */
+
+static void home_ends(struct peal_server *server, const struct peal_drain_report *report,
+                      void *user)
+{
+    (void)report;
+    (void)user;
+    lab_check_top_level("the end of a stop");
+    peal_loop_quit(peal_server_loop(server));
+}
+
+static void has_opened(struct peal_conn *conn, void *user)
+{
+    (void)conn;
+    atomic_store((atomic_bool *)user, true);
+}
+
+void lab_tiny_stop_and_free(void)
+{
+    static const struct peal_conn_ops ops = {.on_open = has_opened};
+    atomic_bool is_open = false;
+    struct peal_loop *home;
+    struct peal_pool *pool;
+    struct peal_server *server;
+    peal_sim_calm();
+    PEAL_SIM_CHECK(peal_loop_new(NULL, &home) == 0);
+    PEAL_SIM_CHECK(peal_pool_new(&(struct peal_pool_options){.threads = 1}, &pool) == 0);
+    const struct peal_server_options options = {
+        .ops = &ops, .pool = pool, .on_stopped = home_ends, .user = &is_open};
+    PEAL_SIM_CHECK(peal_server_new(home, &options, &server) == 0);
+    PEAL_SIM_CHECK(peal_server_listen(server, "127.0.0.1:8000", NULL) == 0);
+    struct peal_sim_peer *peer = peal_sim_connect("127.0.0.1:8000", 0, NULL);
+    while (!atomic_load(&is_open)) {
+        PEAL_SIM_CHECK(peal_loop_turn(home, 1) > 0);
+    }
+    peal_sim_explore(true);
+    peal_server_stop(server, 0);
+    peal_server_unref(server);
+    PEAL_SIM_CHECK(peal_loop_run(home) == 0);
+    peal_loop_free(home);
+    peal_sim_explore(false);
+    peal_sim_close(peer);
+    peal_pool_free(pool);
 }

@@ -7,8 +7,9 @@
 Each lab/plants/NAME.plant is one bug: a sentence, a source, and an old text of it with the new one.
 The old text must be in the source exactly once, so that a plant whose place has changed is noticed.
 The changed source alone is compiled, and linked before the archive, whose own is then not taken. The
-lab runs until a run fails. A plant that no seed finds is a failure: the lab would not find such a bug
-if it were real.
+lab runs until a run fails; `program` names another than peal-sim, and `exhaust` a scenario of which
+every order with so many preemptions is tried instead of seeds. A plant that is not found is a failure:
+the lab would not find such a bug if it were real.
 
 --write-docs puts the table into docs/internals/lab.md."""
 import argparse
@@ -23,6 +24,14 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DOCS = os.path.join(ROOT, "docs/internals/lab.md")
+# What a program is made of: the archive that holds the library, all that is linked, options.
+WRAPPED = ["-Wl,--wrap=pl_conn_move"]
+PROGRAMS = {
+    "peal-sim": ("libpeal_core.a.p", ["libpeal-sim.a"], WRAPPED),
+    "peal-sim-atomics": ("libpeal_core_atomics.a.p",
+                         ["libpeal_core_atomics.a", "libpeal_sim_seam.a"], WRAPPED),
+    "test/ring_echo": ("libpeal_core.a.p", ["libpeal-sim.a"], []),
+}
 BEGIN, END = "<!-- plants: begin -->", "<!-- plants: end -->"
 
 
@@ -35,6 +44,7 @@ class Plant:
         self.name = os.path.basename(path).removesuffix(".plant")
         self.about, self.file = fields["about"], fields["file"]
         self.program = fields.get("program", "peal-sim")
+        self.exhaust = fields.get("exhaust", "").split()
         self.old, self.new = old.removesuffix("\n"), new.removesuffix("\n")
 
     def source(self):
@@ -49,7 +59,7 @@ class Plant:
 
 def compile_command(build, plant):
     """The command that compiles the plant's source for its program, as a list."""
-    archive = "libpeal_core.a.p" if plant.program == "peal-sim" else "libpeal_core_atomics.a.p"
+    archive = PROGRAMS[plant.program][0]
     with open(os.path.join(build, "compile_commands.json")) as file:
         for entry in json.load(file):
             path = os.path.normpath(os.path.join(entry["directory"], entry["file"]))
@@ -71,19 +81,20 @@ def build_program(build, plant, scratch):
     subprocess.run(command + ["-w", "-Wno-error", "-I", folder], cwd=build, check=True)
     program = os.path.join(scratch, "program")
     objects = glob.glob(os.path.join(build, plant.program + ".p", "*.o"))
-    archives = (["libpeal-sim.a"] if plant.program == "peal-sim"
-                else ["libpeal_core_atomics.a", "libpeal_sim_seam.a"])
-    subprocess.run(["cc", "-o", program, planted] + objects + archives +
-                   ["-pthread", "-Wl,--wrap=pl_conn_move"], cwd=build, check=True)
+    _, archives, link_options = PROGRAMS[plant.program]
+    subprocess.run(["cc", "-o", program, planted] + objects + archives + ["-pthread"] + link_options,
+                   cwd=build, check=True)
     return program
 
 
 def look_for(build, plant, seeds_max, scratch):
     """(seeds it took, scenario, sentence) or None."""
     program = build_program(build, plant, scratch)
-    said = subprocess.run(
-        [program, "run", "--seeds", str(seeds_max), "--keep", os.path.join(scratch, "kept")],
-        stdout=subprocess.PIPE, text=True).stdout
+    search = ["run", "--seeds", str(seeds_max)]
+    if plant.exhaust:
+        search = ["exhaust", "--scenario", plant.exhaust[0], "--preemptions", plant.exhaust[1]]
+    said = subprocess.run([program] + search + ["--keep", os.path.join(scratch, "kept")],
+                          stdout=subprocess.PIPE, text=True).stdout
     match = re.search(r"^FAILED (\S+), seed (\d+).*\n  (.*)$", said, re.M)
     return (int(match[2]), match[1], match[3]) if match else None
 
@@ -92,9 +103,11 @@ def table(rows):
     lines = ["| planted | what is wrong | seeds | found in | what the lab says |", "|---|---|---|---|---|"]
     for plant, found in rows:
         seeds, scenario, sentence = found or ("not found", "", "")
-        with_atomics = ", atomics" if plant.program != "peal-sim" else ""
+        elsewhere = {"peal-sim": "", "peal-sim-atomics": ", atomics"}.get(
+            plant.program, f", {os.path.basename(plant.program)}")
         sentence = sentence.replace("|", "\\|")[:110]
-        lines.append(f"| {plant.name} | {plant.about} | {seeds} | {scenario}{with_atomics} | {sentence} |")
+        seeds = f"{seeds} orders" if plant.exhaust else seeds
+        lines.append(f"| {plant.name} | {plant.about} | {seeds} | {scenario}{elsewhere} | {sentence} |")
     return "\n".join(lines)
 
 

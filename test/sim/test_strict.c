@@ -76,10 +76,20 @@ static void write_after_free_of_much(void)
     sys_abort(); /* never comes to this */
 }
 
+/* A large block, such as a loop is, not in its first lines. */
+static void write_after_free_far_in(void)
+{
+    char *volatile memory = sys_malloc(20000);
+    sys_free(memory);
+    memory[19999] = 'x';
+}
+
 static void memory_misused(void **state)
 {
     (void)state;
     FAILS(write_after_free, "byte 7 of a block of 40 was written after the block was freed");
+    FAILS(write_after_free_far_in,
+          "byte 19999 of a block of 20000 was written after the block was freed");
     FAILS(write_after_free_of_much,
           "byte 0 of a block of 64 was written after the block was freed");
     FAILS(write_beyond, "something was written beyond the end of a block of 40 bytes");

@@ -20,7 +20,7 @@ struct pl_sim_block {
     uint64_t number; /* of the allocation, in its run */
 };
 
-enum { CHECKED_MAX = 4096, KEPT_MAX = 64 << 20, FRESH = 0xa5, GONE = 0xdd };
+enum { CHECKED_MAX = 32768, KEPT_MAX = 64 << 20, FRESH = 0xa5, GONE = 0xdd };
 #define MARK_LIVE  0x5045414c6c697665u
 #define MARK_FREED 0x5045414c66726565u
 
