@@ -111,7 +111,7 @@ static void join(struct member *member, const char *name)
         peal_conn_close(member->conn);
         return;
     }
-    snprintf(member->name, sizeof member->name, "%s", name);
+    snprintf(member->name, sizeof member->name, "%.*s", (int)sizeof member->name - 1, name);
     member->next = chat->members;
     chat->members = member;
     chat->members_count++;

@@ -86,7 +86,9 @@ static void hand_in(enum run_outcome outcome, const char *why)
     memcpy(report->injected, pl_sim.injected, sizeof report->injected);
     snprintf(report->why, sizeof report->why, "%s", why);
     report->stream_size = choice->size < RUN_STREAM_MAX ? choice->size : RUN_STREAM_MAX;
-    memcpy(report->stream, choice->bytes, report->stream_size);
+    if (report->stream_size > 0) {
+        memcpy(report->stream, choice->bytes, report->stream_size);
+    }
     memset(report->marks, 0, report->stream_size);
     for (size_t i = 0; i < choice->marks_size && i < report->stream_size; i++) {
         report->marks[i] = choice->marks[i];
