@@ -31,7 +31,7 @@ static void on_input(struct peal_watch *watch, uint32_t events, void *user)
     (void)events;
     ssize_t size = read(peal_watch_fd(watch), line, sizeof line);
     if (size > 0 && peal_blob_copy(line, (size_t)size, &blob) == 0) {
-        must(peal_server_broadcast(server, blob, NULL, NULL), "broadcast");
+        must(peal_server_broadcast(server, blob, NULL, NULL, NULL), "broadcast");
         peal_blob_unref(blob);
     } else if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
         must(peal_watch_set(watch, 0), "input"); /* it would be readable for ever */

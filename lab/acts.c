@@ -76,7 +76,10 @@ static void end_somehow(struct lab_conn *lab, struct peal_conn *conn)
 static void act_by_reference(struct lab_conn *lab, struct peal_conn *conn, unsigned writer)
 {
     static const enum lab_way ways[] = {LAB_SEND, LAB_SENDV, LAB_SEND_REF, LAB_SEND_TO_ID};
-    if (peal_sim_below(4) < 3) {
+    if (lab->pauses > 0 && peal_sim_chance(30)) {
+        lab->pauses--;
+        LAB_DO(peal_conn_resume_reading(conn));
+    } else if (peal_sim_below(4) < 3) {
         lab_send(lab, conn, writer, some_size(), ways[peal_sim_below(4)]);
     } else {
         end_somehow(lab, conn);
@@ -234,7 +237,7 @@ static void broadcast(struct world_server *server)
     size_t size = LAB_CHUNK_HEAD + (size_t)peal_sim_below(sizeof chunk - LAB_CHUNK_HEAD);
     lab_broadcast_chunk(server->lab.broadcasts++, size, chunk);
     if (LAB_CALL(peal_blob_copy(chunk, size, &blob)) == 0) {
-        LAB_DO((void)!peal_server_broadcast(server->server, blob, NULL, NULL));
+        LAB_DO((void)!peal_server_broadcast(server->server, blob, NULL, NULL, NULL));
         LAB_DO(peal_blob_unref(blob));
     }
 }
@@ -406,8 +409,8 @@ static void pause_or_resume(struct lab_conn *lab, struct peal_conn *conn)
         LAB_DO(peal_conn_pause_reading(conn));
         lab->pauses++;
     } else {
-        LAB_DO(peal_conn_resume_reading(conn));
         lab->pauses--;
+        LAB_DO(peal_conn_resume_reading(conn));
     }
 }
 

@@ -42,8 +42,10 @@ static const struct peal_sim_scenario scenarios[] = {
      lab_tiny_adopt_and_end},
     {"tiny-visit-and-end", "connections are visited while the loop ends; for exhaust",
      lab_tiny_visit_and_end},
-    {"tiny-stop-and-free", "the home loop is freed as soon as a stop was told to it",
+    {"tiny-stop-and-free", "the home loop is freed as soon as a stop was told to it; for exhaust",
      lab_tiny_stop_and_free},
+    {"tiny-resume-twice", "two threads end the pauses of a connection; for exhaust",
+     lab_tiny_resume_twice},
 };
 
 /* `peal-sim coverage [OPTIONS OF run]`: a run whose moves are counted. */

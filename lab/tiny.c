@@ -66,12 +66,12 @@ static void hold_it(struct lab_conn *lab, struct peal_conn *conn)
     world_hold(lab, conn);
 }
 
-static struct lab_peer meet(void)
+static struct lab_peer meet(void (*opened)(struct lab_conn *lab, struct peal_conn *conn))
 {
     struct lab_peer peer = {0};
     peal_sim_calm();
     world_begin(0);
-    world_hooks.opened = hold_it;
+    world_hooks.opened = opened;
     PEAL_SIM_CHECK(world_add_server(&(struct peal_server_options){0}, "127.0.0.1:8000"));
     PEAL_SIM_CHECK(lab_peer_connect(&world.servers[0], 0, &peer));
     while (!world.held[0].conn) {
@@ -82,7 +82,7 @@ static struct lab_peer meet(void)
 
 void lab_tiny_send_and_reset(void)
 {
-    struct lab_peer peer = meet();
+    struct lab_peer peer = meet(hold_it);
     peal_sim_explore(true);
     struct peal_sim_thread *sender = peal_sim_thread_start("sender", send_by_hold, &world.held[0]);
     lab_peer_end(&peer, true);
@@ -93,7 +93,7 @@ void lab_tiny_send_and_reset(void)
 
 void lab_tiny_send_and_close(void)
 {
-    struct lab_peer peer = meet();
+    struct lab_peer peer = meet(hold_it);
     uint64_t id = world.held[0].lab->id;
     peal_sim_explore(true);
     struct peal_sim_thread *sender = peal_sim_thread_start("sender", send_by_hold, &world.held[0]);
@@ -104,6 +104,39 @@ void lab_tiny_send_and_close(void)
     PEAL_SIM_CHECK(peer.saw_end);
     lab_peer_end(&peer, false);
     world_end(&sender, 1);
+}
+
+/* ---- reading is paused twice; the loop takes one pause away, another thread the other */
+
+static void pause_it_twice(struct lab_conn *lab, struct peal_conn *conn)
+{
+    world_hold(lab, conn);
+    LAB_DO(peal_conn_pause_reading(conn));
+    LAB_DO(peal_conn_pause_reading(conn));
+    lab->pauses = 2;
+}
+
+static void resume_it(void *user)
+{
+    struct world_hold *hold = user;
+    hold->lab->pauses--;
+    LAB_DO(peal_conn_resume_reading(hold->conn));
+}
+
+void lab_tiny_resume_twice(void)
+{
+    struct lab_peer peer = meet(pause_it_twice);
+    struct world_hold *hold = &world.held[0];
+    peal_sim_explore(true);
+    struct peal_sim_thread *other = peal_sim_thread_start("other", resume_it, hold);
+    PEAL_SIM_CHECK(LAB_CALL(peal_loop_post(world.home, resume_it, hold)) == 0);
+    peal_sim_sleep_ms(1);
+    peal_sim_explore(false);
+    lab_peer_send(&peer, 50);
+    peal_sim_sleep_ms(10);
+    PEAL_SIM_CHECK(hold->lab->shown_ms > hold->lab->opened_ms);
+    lab_peer_end(&peer, false);
+    world_end(&other, 1);
 }
 
 /* ---- a server is stopped while a thread gives it a socket, and the loops end */

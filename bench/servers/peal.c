@@ -79,7 +79,7 @@ static void on_data_broadcast(struct peal_conn *conn, struct peal_buf *input, vo
     struct peal_server *server = peal_conn_server(conn);
     (void)user;
     for (size_t left = peal_buf_size(input); left > 0; left--) {
-        int error = peal_server_broadcast(server, block, NULL, NULL);
+        int error = peal_server_broadcast(server, block, NULL, NULL, NULL);
         if (error < 0) {
             bench_die("peal_server_broadcast", error);
         }

@@ -7,24 +7,47 @@
  * listens sees the messages of one sender in their order.
  *
  * A message over 64 KiB ends its sender's connection with cause PROTOCOL. A listener that does not
- * read ends with cause OUTPUT_CAP when --output-cap is pending for it; nobody waits for it. */
+ * read ends with cause OUTPUT_CAP when --output-cap is pending for it; nobody waits for it.
+ *
+ * What a loop has not told yet waits in its queue. When UNDER_WAY_MAX messages have not been told
+ * to all, whoever says one more is not read until that one has been. */
 #include "serve.h"
+
+#include <stdatomic.h>
 
 #include <peal/blob.h>
 
+enum { UNDER_WAY_MAX = 1000 };
+
 static const struct peal_codec codec = {.prefix = PEAL_PREFIX_U32BE, .size_max = 64 * 1024};
 static uint64_t output_cap = 4 << 20;
+
+static atomic_uint under_way;
+
+static void all_are_told(void *user)
+{
+    atomic_fetch_sub(&under_way, 1);
+    if (user != NULL) {
+        peal_conn_resume_reading_id((uintptr_t)user);
+    }
+}
 
 /* Without memory for it nobody hears a message; its sender's end says so. */
 static void tell_everybody(struct peal_conn *conn, const void *message, size_t size)
 {
     struct peal_buf frame;
     struct peal_blob *blob = NULL;
+    void *waiting = NULL; /* the id of whoever waits until all are told */
+    if (atomic_fetch_add(&under_way, 1) >= UNDER_WAY_MAX && !peal_conn_is_paused(conn)) {
+        peal_conn_pause_reading(conn);
+        waiting = (void *)(uintptr_t)peal_conn_id(conn);
+    }
     peal_buf_init(&frame);
     if (peal_buf_append_u32be(&frame, (uint32_t)size) < 0 ||
         peal_buf_append(&frame, message, size) < 0 ||
         peal_blob_copy(peal_buf_data(&frame), peal_buf_size(&frame), &blob) < 0 ||
-        peal_server_broadcast(peal_conn_server(conn), blob, NULL, NULL) < 0) {
+        peal_server_broadcast(peal_conn_server(conn), blob, NULL, all_are_told, waiting) < 0) {
+        atomic_fetch_sub(&under_way, 1);
         peal_conn_abort(conn);
     }
     peal_blob_unref(blob); /* the connections have references of their own */

@@ -53,7 +53,6 @@ struct topic {
 struct subscriber {
     size_t count, room;
     struct topic **topics;
-    bool is_paused; /* until what it published has reached all */
 };
 
 /* On its way to all loops. */
@@ -202,17 +201,6 @@ static bool post_wish(struct peal_conn *conn, const char *name, size_t size, boo
 
 /* ---- publications */
 
-static void resume(void *user)
-{
-    struct peal_conn *conn;
-    if (peal_conn_find((uintptr_t)user, &conn) == 0) {
-        struct subscriber *subscriber = peal_conn_user(conn);
-        subscriber->is_paused = false;
-        peal_conn_resume_reading(conn);
-        peal_conn_unref(conn);
-    }
-}
-
 static void tell(struct peal_conn *conn, void *user)
 {
     const struct publication *publication = user;
@@ -225,28 +213,21 @@ static void tell(struct peal_conn *conn, void *user)
 static void all_are_told(void *user)
 {
     struct publication *publication = user;
-    struct peal_conn *conn;
     atomic_fetch_sub(&under_way, 1);
-    if (publication->paused_id != 0 && peal_conn_find(publication->paused_id, &conn) == 0) {
-        if (peal_loop_post(peal_conn_loop(conn), resume,
-                           (void *)(uintptr_t)publication->paused_id) < 0) {
-            peal_conn_abort(conn); /* no memory to go on */
-        }
-        peal_conn_unref(conn);
+    if (publication->paused_id != 0) {
+        peal_conn_resume_reading_id(publication->paused_id);
     }
     peal_blob_unref(publication->blob);
     free(publication);
 }
 
-/* Of what is published while it waits nobody makes it wait again. */
+/* Who has to wait for it. Of what is published while it waits nobody makes it wait again. */
 static uint64_t pause_if_many(struct peal_conn *conn)
 {
-    struct subscriber *subscriber = conn != NULL ? peal_conn_user(conn) : NULL;
-    if (atomic_fetch_add(&under_way, 1) < UNDER_WAY_MAX || subscriber == NULL ||
-        subscriber->is_paused) {
+    if (atomic_fetch_add(&under_way, 1) < UNDER_WAY_MAX || conn == NULL ||
+        peal_conn_is_paused(conn)) {
         return 0;
     }
-    subscriber->is_paused = true;
     peal_conn_pause_reading(conn);
     return peal_conn_id(conn);
 }

@@ -55,8 +55,8 @@ struct job {
 
 struct session {
     struct job *first_in_turn, **last_in_turn;
-    unsigned open;             /* questions without an answer */
-    bool is_paused, has_ended; /* the peer has sent its last */
+    unsigned open;  /* questions without an answer */
+    bool has_ended; /* the peer has sent its last */
 };
 
 /* ---- the queue and its workers */
@@ -173,8 +173,7 @@ static void answered(struct peal_conn *conn, struct session *session, struct job
     send_answer(conn, job);
     free_job(job);
     session->open--;
-    if (session->is_paused && session->open <= OPEN_MAX / 2) {
-        session->is_paused = false;
+    if (session->open <= OPEN_MAX / 2 && peal_conn_is_paused(conn)) {
         peal_conn_resume_reading(conn);
     }
     if (session->has_ended && session->open == 0) {
@@ -246,8 +245,7 @@ static bool ask(struct peal_conn *conn, struct session *session, const char *lin
         *session->last_in_turn = job;
         session->last_in_turn = &job->next_in_turn;
     }
-    if (++session->open > OPEN_MAX && !session->is_paused) {
-        session->is_paused = true;
+    if (++session->open > OPEN_MAX && !peal_conn_is_paused(conn)) {
         peal_conn_pause_reading(conn);
     }
     atomic_fetch_add(&counts.open, 1);

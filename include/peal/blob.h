@@ -4,7 +4,7 @@
  *
  *     struct peal_blob *blob;
  *     if (peal_blob_copy(text, size, &blob) == 0) {
- *         peal_server_broadcast(server, blob, NULL, NULL);
+ *         peal_server_broadcast(server, blob, NULL, NULL, NULL);
  *         peal_blob_unref(blob);
  *     }
  */

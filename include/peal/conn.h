@@ -141,11 +141,13 @@ PEAL_API void peal_conn_close(struct peal_conn *conn);
  * read.) Cuts short a close under way. */
 PEAL_API void peal_conn_abort(struct peal_conn *conn);
 
-/* ---- reading. The loop's thread. Pauses count: as many resumes as pauses. A pause keeps on_data
- * away, but not the news that the peer has reset the connection: then what had arrived is shown,
- * and on_close follows (G6, G8). */
+/* ---- reading. Pauses count (to 65,535): as many resumes as pauses. A pause keeps on_data away,
+ * but not the news that the peer has reset the connection: then what had arrived is shown, and
+ * on_close follows (G6, G8). Pausing: the loop's thread. Resuming: any thread with a reference; so
+ * whoever does elsewhere what the reading waits for ends the waiting, too. */
 PEAL_API void peal_conn_pause_reading(struct peal_conn *conn);
 PEAL_API void peal_conn_resume_reading(struct peal_conn *conn);
+PEAL_API bool peal_conn_is_paused(const struct peal_conn *conn); /* any thread */
 
 /* Asks for one on_drain when pending output is next at the low mark or below, even if it is so now.
  * The loop's thread. */
@@ -173,6 +175,7 @@ PEAL_API ssize_t peal_conn_send_to_id(uint64_t id, const void *data, size_t size
 PEAL_API int peal_conn_shutdown_id(uint64_t id);
 PEAL_API int peal_conn_close_id(uint64_t id);
 PEAL_API int peal_conn_abort_id(uint64_t id);
+PEAL_API int peal_conn_resume_reading_id(uint64_t id);
 
 /* ---- what it is. Any thread with a reference, unless marked. */
 PEAL_API enum peal_conn_state peal_conn_state(const struct peal_conn *conn);

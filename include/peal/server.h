@@ -116,11 +116,12 @@ PEAL_API PEAL_MUST_USE int peal_server_for_each(struct peal_server *server,
                                                 void (*done)(void *user), void *user);
 
 /* Sends the blob to every open connection, or to those for which filter (called on each one's loop)
- * says true. Connections whose cap it would break are treated as peal_conn_send_ref does. Any
- * thread with a reference. Errors as for_each. */
+ * says true. Connections whose cap it would break are treated as peal_conn_send_ref does. done (it
+ * may be NULL), threads and errors as for_each: who broadcasts without end waits for it now and
+ * then, as each loop has a queue of what it has not come to yet. */
 PEAL_API PEAL_MUST_USE int peal_server_broadcast(struct peal_server *server, struct peal_blob *blob,
                                                  bool (*filter)(struct peal_conn *conn, void *user),
-                                                 void *user);
+                                                 void (*done)(void *user), void *user);
 
 /* Stops: no new connections; those there are are closed gracefully, with cause SERVER_STOP; at the
  * deadline the rest is aborted; then on_stopped. Any thread with a reference, any callback, any

@@ -529,4 +529,7 @@ void pl_conn_serve_requests(struct peal_conn *conn, unsigned requests)
     if (requests & PL_REQUEST_SHUTDOWN) {
         shutdown_here(conn);
     }
+    if (requests & PL_REQUEST_RESUME) {
+        pl_conn_update_recv(conn);
+    }
 }

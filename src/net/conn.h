@@ -102,7 +102,8 @@ enum pl_conn_request {
     PL_REQUEST_SHUTDOWN = 1,
     PL_REQUEST_CLOSE = 2,
     PL_REQUEST_ABORT = 4,
-    PL_REQUEST_CAP = 8
+    PL_REQUEST_CAP = 8,
+    PL_REQUEST_RESUME = 16
 };
 
 /* What on_data left. */
@@ -125,9 +126,9 @@ struct peal_conn {
     struct pl_io io; /* fd, what the engine is told, loop */
     const struct peal_conn_ops *ops;
     void *user;
-    uint32_t flags; /* enum pl_conn_flag */
-    uint16_t pauses;
-    _Atomic uint8_t state; /* enum peal_conn_state; written by machine.c only */
+    uint32_t flags;          /* enum pl_conn_flag */
+    _Atomic uint16_t pauses; /* raised by the loop's thread, lowered by any */
+    _Atomic uint8_t state;   /* enum peal_conn_state; written by machine.c only */
     uint8_t cause;
     uint64_t received;
 

@@ -169,8 +169,8 @@ void pl_conn_update_recv(struct peal_conn *conn)
     if (state == PEAL_CONN_CLOSED || pl_conn_has(conn, PL_CONN_FAILED)) {
         return;
     }
-    bool held_back = conn->pauses > 0 || (pl_conn_has(conn, PL_CONN_HIGH) &&
-                                          conn->limits->values.pause_reading_at_high);
+    bool held_back = peal_conn_is_paused(conn) || (pl_conn_has(conn, PL_CONN_HIGH) &&
+                                                   conn->limits->values.pause_reading_at_high);
     bool want = !pl_conn_has(conn, PL_CONN_PEER_FIN) && (state != PEAL_CONN_OPEN || !held_back);
     if (want == pl_conn_has(conn, PL_CONN_RECV_ON)) {
         return;
@@ -187,21 +187,31 @@ void pl_conn_update_recv(struct peal_conn *conn)
 void peal_conn_pause_reading(struct peal_conn *conn)
 {
     pl_loop_check(conn->io.loop, "peal_conn_pause_reading");
-    pl_assert(conn->pauses < UINT16_MAX);
-    conn->pauses++;
+    if (atomic_fetch_add_explicit(&conn->pauses, 1, memory_order_relaxed) == UINT16_MAX) {
+        pl_misuse("peal_conn_pause_reading was called 65,536 times without a resume. Call it once "
+                  "for each reason to wait; peal_conn_is_paused tells whether one is there.");
+    }
     pl_conn_update_recv(conn);
 }
 
+bool peal_conn_is_paused(const struct peal_conn *conn)
+{
+    return atomic_load_explicit(&conn->pauses, memory_order_relaxed) > 0;
+}
+
+/* Whoever takes the last pause away has the loop look whether it shall read. */
 void peal_conn_resume_reading(struct peal_conn *conn)
 {
-    pl_loop_check(conn->io.loop, "peal_conn_resume_reading");
-    if (conn->pauses == 0) {
+    uint16_t before = atomic_fetch_sub_explicit(&conn->pauses, 1, memory_order_relaxed);
+    if (before == 0) {
         pl_misuse("peal_conn_resume_reading was called more often than peal_conn_pause_reading; "
-                  "each resume must "
-                  "follow a pause of its own.");
+                  "each resume must follow a pause of its own.");
     }
-    conn->pauses--;
-    pl_conn_update_recv(conn);
+    if (pl_loop_is_mine(conn->io.loop)) {
+        pl_conn_update_recv(conn);
+    } else if (before == 1) {
+        pl_conn_request(conn, PL_REQUEST_RESUME);
+    }
 }
 
 int peal_conn_next_message(struct peal_conn *conn, const struct peal_codec *codec,

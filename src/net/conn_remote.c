@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Other threads: sending and ending from anywhere.
+/* Other threads: sending, ending and resuming from anywhere.
  *
  * A connection's queue and state belong to its loop. Another thread that sends makes a chunk of its
- * bytes and posts it as a task; one that ends the connection sets a request bit and posts the task
- * that is part of the connection, so that ending never allocates. Both go through the loop's one
+ * bytes and posts it as a task; one that ends the connection, or takes away the last pause of its
+ * reading, sets a request bit and posts the task that is part of the connection, so that neither
+ * ever allocates. Both go through the loop's one
  * queue, so what one thread does arrives in the order in which it did it.
  *
  * The word conn->remote decides, in one atomic step, whether bytes are accepted: it holds the count
@@ -146,7 +147,8 @@ static void serve(struct peal_conn *conn, bool dropped)
 
 void pl_conn_request(struct peal_conn *conn, enum pl_conn_request request)
 {
-    if (request != PL_REQUEST_CAP) { /* at the cap the loop decides whether it is the end */
+    /* At the cap the loop decides whether it is the end. */
+    if (request != PL_REQUEST_CAP && request != PL_REQUEST_RESUME) {
         pl_conn_end_output(conn);
     }
     if (atomic_fetch_or_explicit(&conn->requests, (uint8_t)request, memory_order_acq_rel) != 0) {
@@ -191,6 +193,9 @@ static int request_by_id(uint64_t id, enum pl_conn_request request)
     case PL_REQUEST_CLOSE:
         peal_conn_close(conn);
         break;
+    case PL_REQUEST_RESUME:
+        peal_conn_resume_reading(conn);
+        break;
     default:
         peal_conn_abort(conn);
         break;
@@ -223,4 +228,9 @@ int peal_conn_close_id(uint64_t id)
 int peal_conn_abort_id(uint64_t id)
 {
     return request_by_id(id, PL_REQUEST_ABORT);
+}
+
+int peal_conn_resume_reading_id(uint64_t id)
+{
+    return request_by_id(id, PL_REQUEST_RESUME);
 }

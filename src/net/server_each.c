@@ -152,10 +152,12 @@ int peal_server_for_each(struct peal_server *server, void (*fn)(struct peal_conn
 }
 
 int peal_server_broadcast(struct peal_server *server, struct peal_blob *blob,
-                          bool (*filter)(struct peal_conn *conn, void *user), void *user)
+                          bool (*filter)(struct peal_conn *conn, void *user),
+                          void (*done)(void *user), void *user)
 {
     if (!blob) {
         return -EINVAL;
     }
-    return start(server, &(struct visit){.blob = blob, .filter = filter, .user = user});
+    return start(server,
+                 &(struct visit){.blob = blob, .filter = filter, .done = done, .user = user});
 }

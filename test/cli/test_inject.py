@@ -16,6 +16,8 @@ import tempfile
 import threading
 import time
 
+import cli
+
 PEAL = os.environ["PEAL"]
 CLIENTS = 24
 SIZE = 100_000
@@ -47,12 +49,6 @@ STARTING = [
     ("signalfd4", ["EMFILE"], "1+"),
     ("epoll_ctl", ["ENOMEM"], "1+"),
 ]
-
-
-def is_sanitized():
-    """A sanitizer's own run-time allocates and maps as it likes, and ends the program when it cannot."""
-    libraries = subprocess.run(["ldd", PEAL], capture_output=True, text=True, check=False).stdout
-    return "libasan" in libraries or "libtsan" in libraries
 
 
 # The leak sanitizer does not work in a traced process; the tests that are not traced look for leaks.
@@ -177,7 +173,7 @@ def main():
     if not usable:
         print("1..0 # SKIP strace is not here or may not trace")
         return 0
-    sanitized = is_sanitized()
+    sanitized = cli.sanitizer() != ""  # its run-time maps as it likes, and ends where it cannot
     cases = [(check_running, call, error, when) for call, errors, when in RUNNING for error in errors
              if not (sanitized and call in ("mmap", "brk"))]
     cases += [(check_starting, call, error, when) for call, errors, when in STARTING for error in errors]

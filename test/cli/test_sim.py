@@ -147,6 +147,8 @@ class Runs(InAFolder):
 
     def test_what_fails_is_told_kept_and_repeated(self):
         for name, why in FAILURES.items():
+            if name == "circles" and cli.sanitizer() == "thread":
+                continue  # it keeps signals back from code that calls nothing
             status, out, err = self.sim("run", "--scenario", name, "--seeds", "50")
             self.assertEqual((status, err), (1, ""), name)
             told = re.match(rf"FAILED {name}, seed (\d+), step (\d+), at ([\d.]+) ms\n  ({why})\n"

@@ -282,7 +282,7 @@ static void lives(void)
 NOINLINE static void measured_broadcast(struct peal_server *server, struct peal_blob *blob)
 {
     is_counting = true;
-    must(peal_server_broadcast(server, blob, NULL, NULL) == 0, "broadcasting");
+    must(peal_server_broadcast(server, blob, NULL, NULL, NULL) == 0, "broadcasting");
     peal_loop_turn(loop, 0);
     peal_loop_turn(loop, 0);
     is_counting = false;

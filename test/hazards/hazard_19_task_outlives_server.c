@@ -56,7 +56,7 @@ static unsigned queue_visits(struct peal_server *server)
         int result = peal_server_for_each(server, visit, done, &finished);
         assert_true(result == 0 || result == PEAL_ERR_STOPPED);
         accepted += result == 0;
-        result = peal_server_broadcast(server, blob, NULL, NULL);
+        result = peal_server_broadcast(server, blob, NULL, NULL, NULL);
         assert_true(result == 0 || result == PEAL_ERR_STOPPED);
     }
     peal_blob_unref(blob);

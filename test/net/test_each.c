@@ -112,7 +112,7 @@ static void reaches_all_once_then_tells_home(void **state)
     assert_int_equal(peal_server_for_each(crowd.server, visit, NULL, &visited), 0);
     rig_until(&crowd.rig, visited == 2 * PEERS);
     assert_int_equal(peal_server_for_each(crowd.server, NULL, NULL, NULL), -EINVAL);
-    assert_int_equal(peal_server_broadcast(crowd.server, NULL, NULL, NULL), -EINVAL);
+    assert_int_equal(peal_server_broadcast(crowd.server, NULL, NULL, NULL, NULL), -EINVAL);
     rig_turns(&crowd.rig, 2);
     assert_int_equal(done, 1);
     crowd_close(&crowd);
@@ -151,7 +151,7 @@ static void on_release(void *data, size_t size, void *user)
 
 static bool every_other(struct peal_conn *conn, void *user)
 {
-    assert_ptr_equal(user, &filtered);
+    assert_ptr_equal(user, &visited);
     atomic_fetch_add(&filtered, 1);
     return (uintptr_t)peal_conn_user(conn) % 2 == 0;
 }
@@ -164,9 +164,12 @@ static void broadcasts_to_all_or_some(void **state)
     (void)state;
     crowd_open(&crowd);
     assert_int_equal(peal_blob_wrap(bytes, 5, on_release, NULL, &blob), 0);
-    assert_int_equal(peal_server_broadcast(crowd.server, blob, every_other, &filtered), 0);
-    rig_until(&crowd.rig, filtered == PEERS);
-    assert_int_equal(peal_server_broadcast(crowd.server, blob, NULL, NULL), 0);
+    assert_int_equal(peal_server_broadcast(crowd.server, blob, every_other, note_done, &visited),
+                     0);
+    rig_until(&crowd.rig, done == 1);
+    assert_int_equal(filtered, PEERS);
+    assert_ptr_equal(done_on, crowd.rig.loop);
+    assert_int_equal(peal_server_broadcast(crowd.server, blob, NULL, NULL, NULL), 0);
     peal_blob_unref(blob);
     rig_until(&crowd.rig, released == 1);
     unsigned twice = 0;
@@ -208,7 +211,7 @@ static void a_stopped_server_visits_nobody(void **state)
     assert_int_equal(peal_blob_copy("x", 1, &blob), 0);
     assert_int_equal(peal_server_for_each(crowd.server, visit, note_done, &visited),
                      PEAL_ERR_STOPPED);
-    assert_int_equal(peal_server_broadcast(crowd.server, blob, NULL, NULL), PEAL_ERR_STOPPED);
+    assert_int_equal(peal_server_broadcast(crowd.server, blob, NULL, NULL, NULL), PEAL_ERR_STOPPED);
     peal_blob_unref(blob);
     crowd_close(&crowd);
     assert_int_equal(done, 0);

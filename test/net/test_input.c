@@ -239,14 +239,17 @@ static void pauses_count(void **state)
     (void)state;
     rig_open(&rig, NULL);
     int peer = rig_connect(&rig);
+    assert_false(peal_conn_is_paused(rig.witness.conn));
     peal_conn_pause_reading(rig.witness.conn);
     peal_conn_pause_reading(rig.witness.conn);
     raw_send(peer, "wait", 4);
     rig_turns(&rig, 3);
     peal_conn_resume_reading(rig.witness.conn);
+    assert_true(peal_conn_is_paused(rig.witness.conn));
     rig_turns(&rig, 3);
     assert_int_equal(rig.witness.bytes, 0);
     peal_conn_resume_reading(rig.witness.conn);
+    assert_false(peal_conn_is_paused(rig.witness.conn));
     rig_until(&rig, rig.witness.bytes == 4);
     peal_conn_pause_reading(rig.witness.conn);
     peal_conn_close(rig.witness.conn); /* from here on it reads to discard, paused or not */
@@ -270,6 +273,32 @@ static void one_resume_too_many_stops_the_program(void **state)
 {
     (void)state;
     child_expect_abort(resume_too_often, NULL, "more often than peal_conn_pause_reading");
+}
+
+static void pause_too_often(void *arg)
+{
+    struct rig rig;
+    (void)arg;
+    rig_open(&rig, NULL);
+    rig_connect(&rig);
+    for (int i = 0; i < 65535; i++) {
+        peal_conn_pause_reading(rig.witness.conn);
+    }
+    for (int i = 0; i < 65535; i++) {
+        peal_conn_resume_reading(rig.witness.conn);
+    }
+    for (int i = 0; i < 65535; i++) {
+        peal_conn_pause_reading(rig.witness.conn);
+    }
+    fputs("so far all is well; ", stderr);
+    peal_conn_pause_reading(rig.witness.conn);
+}
+
+static void so_many_pauses_are_a_mistake(void **state)
+{
+    (void)state;
+    child_expect_abort(pause_too_often, NULL,
+                       "so far all is well; peal: peal_conn_pause_reading was called 65,536 times");
 }
 
 /* Input that waits, a peer that hung up: neither may wake a paused loop again and again. */
@@ -409,6 +438,7 @@ int main(void)
         TEST(on_eof_gets_what_was_left),
         TEST(pauses_count),
         TEST(one_resume_too_many_stops_the_program),
+        TEST(so_many_pauses_are_a_mistake),
         TEST(paused_it_does_not_spin),
         TEST(paused_in_on_data_it_is_silent),
         TEST(ops_and_user_change_in_flight),

@@ -419,15 +419,70 @@ static void what_is_being_queued_is_not_counted_twice(void **state)
     rig_close(&rig);
 }
 
+/* ---- resuming */
+
+static void resume_twice(struct order *order)
+{
+    peal_conn_resume_reading(order->conn);
+    order->result = peal_conn_resume_reading_id(peal_conn_id(order->conn));
+}
+
+static void any_thread_resumes_reading(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    uint64_t id = peal_conn_id(rig.witness.conn);
+    for (unsigned round = 1; round <= 3; round++) {
+        struct peal_conn *conn = rig.witness.conn;
+        peal_conn_pause_reading(conn);
+        peal_conn_pause_reading(conn);
+        peal_conn_pause_reading(conn);
+        raw_send(peer, "wait", 4);
+        assert_int_equal(elsewhere(conn, resume_twice), 0);
+        rig_turns(&rig, 3);
+        assert_int_equal(rig.witness.bytes, 4 * (round - 1)); /* one pause is left */
+        peal_conn_pause_reading(conn);
+        assert_int_equal(elsewhere(conn, resume_twice), 0);
+        rig_until(&rig, rig.witness.bytes == 4 * round);
+        assert_int_equal(peal_conn_send(conn, "open", 4), 4); /* it has ended nothing */
+        rig_turns(&rig, 1);
+        raw_expect(peer, "open");
+    }
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_int_equal(peal_conn_resume_reading_id(id), -ESTALE);
+    rig_close(&rig);
+}
+
+static void resume_with_the_last_reference(struct order *order)
+{
+    peal_conn_resume_reading(order->conn);
+    peal_conn_unref(order->conn);
+}
+
+static void what_has_closed_is_resumed_without_harm(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    struct peal_conn *conn = peal_conn_ref(rig.witness.conn);
+    peal_conn_pause_reading(conn);
+    peal_conn_abort(conn);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    elsewhere(conn, resume_with_the_last_reference);
+    rig_turns(&rig, 3);
+    rig_close(&rig);
+}
+
 /* ---- what belongs to the loop's thread */
 
 static void pause_it(struct order *order)
 {
     peal_conn_pause_reading(order->conn);
-}
-static void resume_it(struct order *order)
-{
-    peal_conn_resume_reading(order->conn);
 }
 static void want_drain(struct order *order)
 {
@@ -449,13 +504,9 @@ static void send_file(struct order *order)
 static void from_elsewhere(void *arg)
 {
     struct rig rig;
-    struct order order = {.fn = *(void (**)(struct order *))arg};
-    pthread_t thread;
     rig_open(&rig, NULL);
     rig_connect(&rig);
-    order.conn = rig.witness.conn;
-    pthread_create(&thread, NULL, obey, &order);
-    pthread_join(thread, NULL);
+    elsewhere(rig.witness.conn, *(void (**)(struct order *))arg);
 }
 
 static void the_wrong_thread_is_told(void **state)
@@ -465,7 +516,6 @@ static void the_wrong_thread_is_told(void **state)
         const char *words;
     } wrong[] = {
         {pause_it, "peal_conn_pause_reading was called from a thread"},
-        {resume_it, "peal_conn_resume_reading was called from a thread"},
         {want_drain, "peal_conn_want_drain was called from a thread"},
         {flush_it, "peal_conn_flush was called from a thread"},
         {set_limits, "peal_conn_set_limits was called from a thread"},
@@ -489,6 +539,8 @@ int main(void)
         TEST(other_threads_meet_the_same_answers),
         TEST(the_cap_holds_for_other_threads),
         TEST(what_is_being_queued_is_not_counted_twice),
+        TEST(any_thread_resumes_reading),
+        TEST(what_has_closed_is_resumed_without_harm),
     };
     return cmocka_run_group_tests(tests, first_thread, NULL);
 }

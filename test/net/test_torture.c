@@ -213,7 +213,7 @@ static void reach_all(struct peal_server *server)
         return;
     }
     if (peal_blob_copy("to all", 6, &blob) == 0) {
-        int result = peal_server_broadcast(server, blob, NULL, NULL);
+        int result = peal_server_broadcast(server, blob, NULL, NULL, NULL);
         (void)result; /* refused or not: it must not leak */
         peal_blob_unref(blob);
     }

@@ -239,7 +239,7 @@ static void server_with_a_pool(void)
         }
         int result = peal_server_for_each(stage->server, visit, NULL, NULL);
         atomic_fetch_add(&broken, result != 0 && result != -ENOMEM && result != PEAL_ERR_STOPPED);
-        result = peal_server_broadcast(stage->server, blob, NULL, NULL);
+        result = peal_server_broadcast(stage->server, blob, NULL, NULL, NULL);
         atomic_fetch_add(&broken, result != 0 && result != -ENOMEM && result != PEAL_ERR_STOPPED);
         peal_server_pause_accept(stage->server);
         turn(2);

@@ -81,7 +81,6 @@ class AnyPeer:
                     peer.sendall(self.REQUEST[:size])
                     reset(peer)
                     self.ask(other)
-        self.assertIn("0 bytes unsent", server.output)
 
     def test_a_slow_reader_gets_all(self):
         with self.server() as server, server.connect(receive_buffer=4096) as peer:

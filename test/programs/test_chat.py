@@ -111,6 +111,22 @@ class Chat(program.AnyPeer, unittest.TestCase):
                 peer.close()
         self.assertEqual(server.output.count("output cap"), 1)
 
+    def test_a_flood_of_small_ones_waits_and_all_of_it_comes(self):
+        number = 100000
+        with self.server("--threads", "3", "--output-cap", "64M") as server:
+            peers = self.company(server, 3)
+            flood = threading.Thread(target=peers[0].sendall, args=(
+                b"".join(message(b"%d" % i) for i in range(number)),))
+            flood.start()
+            expected = b"".join(message(b"%d" % i) for i in range(number))
+            for peer in peers:
+                self.assertTrue(cli.read_exactly(peer, len(expected)) == expected)
+            flood.join()
+            peers[2].sendall(message(b"and I"))
+            for peer in peers:
+                self.assertEqual(hear(peer), b"and I")
+                peer.close()
+
     def test_a_message_that_is_too_large(self):
         with self.server("--verbose") as server:
             largest = message(os.urandom(65536))
