@@ -180,7 +180,7 @@ static uint64_t next_look_ms(const struct peal_conn *conn)
  * write is noted as progress itself. */
 static void look_at_peer(struct peal_conn *conn)
 {
-    int unacked = 0;
+    int unacked;
     if (conn->taken == 0 || sys_bytes_unsent(conn->io.fd, &unacked) < 0) {
         return;
     }

@@ -7,9 +7,11 @@
 #include "support/rig.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -377,6 +379,46 @@ static void the_loop_counts_what_its_connections_do(void **state)
     rig_close(&rig);
 }
 
+static char recorded[16384];
+static void record_line(const char *line, void *user)
+{
+    (void)user;
+    strcat(strcat(recorded, line), "\n");
+}
+
+/* What one reads of it after the fact. */
+static void the_recorder_tells_its_life(void **state)
+{
+    static const char *const lines[] = {"connection moved: CONNECTING, opened -> OPEN\n",
+                                        "close called\n",
+                                        "connection moved: OPEN, close -> CLOSING\n",
+                                        "connection moved: CLOSING, flushed -> LINGERING\n",
+                                        "connection moved: LINGERING, both ended -> CLOSED\n",
+                                        "fd closed: "};
+    struct rig rig;
+    char accepted[32], subject[32];
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    snprintf(accepted, sizeof accepted, "accepted: %d\n", peal_conn_fd(rig.witness.conn));
+    snprintf(subject, sizeof subject, "%016" PRIx64, peal_conn_id(rig.witness.conn));
+    peal_conn_close(rig.witness.conn);
+    rig_turns(&rig, 2);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    recorded[0] = '\0';
+    peal_loop_print_recorder(rig.loop, record_line, NULL);
+    const char *at = strstr(recorded, accepted);
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        assert_non_null(at);
+        at = strstr(at, subject);
+        assert_non_null(at);
+        assert_memory_equal(at + 18, lines[i], strlen(lines[i]));
+        at += 18;
+    }
+    rig_close(&rig);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
@@ -396,6 +438,7 @@ int main(void)
         TEST(its_own_address_may_be_refused),
         TEST(nothing_is_a_message_and_nowhere_is_none),
         TEST(the_loop_counts_what_its_connections_do),
+        TEST(the_recorder_tells_its_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -314,6 +314,77 @@ static void pieces_for_another_stay_apart(void **state)
     finish();
 }
 
+static void sends_three_at_once(struct peal_conn *conn, struct witness *witness)
+{
+    (void)witness;
+    send_text(conn, "1");
+    send_text(conn, "2");
+    send_text(conn, "3");
+}
+
+static void closes(struct peal_conn *conn, struct witness *witness)
+{
+    (void)witness;
+    peal_conn_close(conn);
+}
+
+static void sends_three_and_closes(struct peal_conn *conn, struct witness *witness)
+{
+    sends_three_at_once(conn, witness);
+    peal_conn_close(conn);
+}
+
+/* A greeting, a last word. */
+static void what_on_open_and_on_eof_send_is_one_write(void **state)
+{
+    (void)state;
+    rig_open(&rig, &(struct peal_server_options){.ops = &witness_eof_ops});
+    rig.witness.also_eof = closes;
+    warm_up();
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    for (unsigned i = 0; i < 2; i++) {
+        rig.witness.also_open = i == 0 ? sends_three_at_once : NULL;
+        rig.witness.also_eof = i == 1 ? sends_three_and_closes : closes;
+        faults_start((struct faults){.kind = 's', .name = "send"});
+        peer = rig_connect(&rig);
+        raw_fin(peer);
+        rig_until(&rig, rig.witness.closed == 2 + i);
+        assert_int_equal(faults_seen(), 1);
+        faults_stop();
+        expect_bytes("123", 3);
+        raw_close(peer);
+    }
+    rig_close(&rig);
+}
+
+static void sends_and_fails_to(struct peal_conn *conn, struct peal_buf *input,
+                               struct witness *witness)
+{
+    (void)input;
+    send_text(conn, "first");
+    faults_start((struct faults){.kind = 'a', .nth = 1, .error = ENOMEM});
+    assert_int_equal(peal_conn_send_ref(conn, witness->tag), -ENOMEM);
+    assert_int_equal(faults_stop(), 1);
+}
+
+static void leaves_though_what_would_follow_was_refused(void **state)
+{
+    struct peal_blob *blob;
+    (void)state;
+    assert_int_equal(peal_blob_copy("second", 6, &blob), 0);
+    rig_open(&rig, NULL);
+    warm_up();
+    rig.witness.tag = blob;
+    rig.witness.also_data = sends_and_fails_to;
+    raw_send(peer, "go", 2);
+    rig_until(&rig, rig.witness.data_calls == 1);
+    rig_turns(&rig, 2);
+    expect_bytes("first", 5);
+    peal_blob_unref(blob);
+    finish();
+}
+
 static size_t accepted;
 static void sends_what_it_can(struct peal_conn *conn, struct peal_buf *input,
                               struct witness *witness)
@@ -367,12 +438,19 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(mixes_with_every_other_send),        TEST(close_flushes_what_was_gathered),
-        TEST(shutdown_flushes_what_was_gathered), TEST(abort_counts_what_was_gathered_as_unsent),
-        TEST(flush_writes_what_was_gathered),     TEST(drain_comes_after_what_was_gathered),
-        TEST(marks_count_what_was_gathered),      TEST(cap_counts_what_was_gathered),
-        TEST(more_than_a_chunk_keeps_its_order),  TEST(pieces_for_another_stay_apart),
+        TEST(mixes_with_every_other_send),
+        TEST(close_flushes_what_was_gathered),
+        TEST(shutdown_flushes_what_was_gathered),
+        TEST(abort_counts_what_was_gathered_as_unsent),
+        TEST(flush_writes_what_was_gathered),
+        TEST(drain_comes_after_what_was_gathered),
+        TEST(marks_count_what_was_gathered),
+        TEST(cap_counts_what_was_gathered),
+        TEST(more_than_a_chunk_keeps_its_order),
+        TEST(pieces_for_another_stay_apart),
+        TEST(what_on_open_and_on_eof_send_is_one_write),
         TEST(every_fault_is_accounted_for),
+        TEST(leaves_though_what_would_follow_was_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

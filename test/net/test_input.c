@@ -210,6 +210,50 @@ static void input_that_was_consumed_takes_no_memory(void **state)
     rig_close(&rig);
 }
 
+/* It may linger for long after that. */
+static void a_close_gives_back_what_was_kept(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    rig_turns(&rig, 2);
+    struct baseline before = baseline_take();
+    rig.witness.keep_input = true;
+    raw_send(peer, "half", 4);
+    rig_until(&rig, rig.witness.data_calls == 1);
+    assert_true(baseline_take().bytes > before.bytes);
+    peal_conn_close(rig.witness.conn);
+    assert_int_equal(baseline_take().bytes, before.bytes);
+    rig_until(&rig, peal_conn_state(rig.witness.conn) == PEAL_CONN_LINGERING);
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    rig_close(&rig);
+}
+
+static void close_and_take_the_rest(struct peal_conn *conn, struct peal_buf *input, void *user)
+{
+    peal_conn_close(conn);
+    take_the_rest(conn, input, user);
+}
+
+static void on_eof_may_close_first_and_look_then(void **state)
+{
+    struct rig rig;
+    struct peal_conn_ops ops = witness_ops;
+    (void)state;
+    ops.on_eof = close_and_take_the_rest;
+    rig_open(&rig, &(struct peal_server_options){.ops = &ops});
+    rig.witness.keep_input = true;
+    int peer = rig_connect(&rig);
+    raw_send(peer, "left over, and all there", 24);
+    raw_fin(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    assert_string_equal(at_eof, "left over, and all there");
+    raw_close(peer);
+    rig_close(&rig);
+}
+
 static void on_eof_gets_what_was_left(void **state)
 {
     struct rig rig;
@@ -435,6 +479,8 @@ int main(void)
         TEST(no_message_after_the_end),
         TEST(input_is_kept_and_consumed_in_pieces),
         TEST(input_that_was_consumed_takes_no_memory),
+        TEST(a_close_gives_back_what_was_kept),
+        TEST(on_eof_may_close_first_and_look_then),
         TEST(on_eof_gets_what_was_left),
         TEST(pauses_count),
         TEST(one_resume_too_many_stops_the_program),

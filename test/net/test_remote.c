@@ -501,12 +501,83 @@ static void send_file(struct order *order)
     order->result = peal_conn_send_file(order->conn, 0, 0, 1);
 }
 
+static void next_message(struct order *order)
+{
+    struct peal_buf none;
+    const void *message;
+    size_t size;
+    peal_buf_init(&none);
+    order->result = peal_conn_next_message(order->conn, NULL, &none, &message, &size);
+}
+static void tell_output(struct order *order)
+{
+    order->result = (ssize_t)peal_conn_output_bytes(order->conn);
+}
+static void tell_local(struct order *order)
+{
+    struct peal_addr address;
+    order->result = peal_conn_local(order->conn, &address);
+}
+static void tell_fd(struct order *order)
+{
+    order->result = peal_conn_fd(order->conn);
+}
+static void set_user(struct order *order)
+{
+    peal_conn_set_user(order->conn, NULL);
+}
+static void set_ops(struct order *order)
+{
+    peal_conn_set_ops(order->conn, &witness_ops);
+}
+static void tell_server(struct order *order)
+{
+    order->result = peal_conn_server(order->conn) != NULL;
+}
+static void tell_client(struct order *order)
+{
+    order->result = peal_conn_client(order->conn) != NULL;
+}
+
+static struct rig rig_of_another;
+static void new_server(struct order *order)
+{
+    struct peal_server *server;
+    order->result = peal_server_new(rig_of_another.loop,
+                                    &(struct peal_server_options){.ops = &witness_ops}, &server);
+}
+static void listen_there(struct order *order)
+{
+    order->result = peal_server_listen(rig_of_another.server, "127.0.0.1:0", NULL);
+}
+static void tell_address(struct order *order)
+{
+    struct peal_addr address;
+    order->result = peal_server_address(rig_of_another.server, 0, &address);
+}
+static void pause_accept(struct order *order)
+{
+    (void)order;
+    peal_server_pause_accept(rig_of_another.server);
+}
+static void resume_accept(struct order *order)
+{
+    (void)order;
+    peal_server_resume_accept(rig_of_another.server);
+}
+static void new_client(struct order *order)
+{
+    struct peal_client *client;
+    order->result = peal_client_new(
+        rig_of_another.loop,
+        &(struct peal_client_options){.to = "127.0.0.1:1", .ops = &witness_ops}, &client);
+}
+
 static void from_elsewhere(void *arg)
 {
-    struct rig rig;
-    rig_open(&rig, NULL);
-    rig_connect(&rig);
-    elsewhere(rig.witness.conn, *(void (**)(struct order *))arg);
+    rig_open(&rig_of_another, NULL);
+    rig_connect(&rig_of_another);
+    elsewhere(rig_of_another.witness.conn, *(void (**)(struct order *))arg);
 }
 
 static void the_wrong_thread_is_told(void **state)
@@ -520,6 +591,20 @@ static void the_wrong_thread_is_told(void **state)
         {flush_it, "peal_conn_flush was called from a thread"},
         {set_limits, "peal_conn_set_limits was called from a thread"},
         {send_file, "peal_conn_send_file was called from a thread"},
+        {next_message, "peal_conn_next_message was called from a thread"},
+        {tell_output, "peal_conn_output_bytes was called from a thread"},
+        {tell_local, "peal_conn_local was called from a thread"},
+        {tell_fd, "peal_conn_fd was called from a thread"},
+        {set_user, "peal_conn_set_user was called from a thread"},
+        {set_ops, "peal_conn_set_ops was called from a thread"},
+        {tell_server, "peal_conn_server was called from a thread"},
+        {tell_client, "peal_conn_client was called from a thread"},
+        {new_server, "peal_server_new was called from a thread"},
+        {listen_there, "peal_server_listen_addr was called from a thread"},
+        {tell_address, "peal_server_address was called from a thread"},
+        {pause_accept, "peal_server_pause_accept was called from a thread"},
+        {resume_accept, "peal_server_resume_accept was called from a thread"},
+        {new_client, "peal_client_new was called from a thread"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

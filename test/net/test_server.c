@@ -11,6 +11,7 @@
 #include <peal.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <semaphore.h>
@@ -401,7 +402,9 @@ static void adopts_what_is_connected(void **state)
     (void)state;
     begin((struct peal_server_options){0}, true, "127.0.0.1:0");
     raw_pair(pair);
+    assert_int_equal(fcntl(pair[0], F_GETFL) & O_NONBLOCK, 0);
     assert_int_equal(peal_server_adopt(server, pair[0]), 0);
+    assert_int_equal(fcntl(pair[0], F_GETFL) & O_NONBLOCK, O_NONBLOCK);
     until(opened == 1);
     raw_send(pair[1], "hello", 5);
     raw_expect(pair[1], "hello");
