@@ -74,6 +74,28 @@ static void sends_a_part_and_the_whole(void **state)
     rig_close(&rig);
 }
 
+/* Also when the kernel took it piece by piece, and the file goes on behind it. */
+static void sends_no_more_than_the_part(void **state)
+{
+    enum { PART = 2 * MIB + 300000 };
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig), file = make_file(FILE_BYTES);
+    for (size_t at = 1; at < 5 * MIB; at += MIB + 12345) {
+        assert_int_equal(peal_conn_send_file(rig.witness.conn, file, (off_t)at, PART), PART);
+    }
+    close(file);
+    for (size_t at = 1; at < 5 * MIB; at += MIB + 12345) {
+        expect_pattern(&rig, peer, at, PART);
+    }
+    assert_int_equal(peal_conn_send(rig.witness.conn, "end", 3), 3);
+    rig_turns(&rig, 1);
+    raw_expect(peer, "end");
+    raw_close(peer);
+    rig_close(&rig);
+}
+
 static void falls_back_where_sendfile_does_not_work(void **state)
 {
     struct rig rig;
@@ -234,6 +256,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
     const struct CMUnitTest tests[] = {
         TEST(sends_a_part_and_the_whole),
+        TEST(sends_no_more_than_the_part),
         TEST(falls_back_where_sendfile_does_not_work),
         TEST(the_fallback_needs_memory),
         TEST(a_file_that_ends_early_ends_the_connection),

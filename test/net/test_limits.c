@@ -187,6 +187,27 @@ static void lingering_waits_for_a_slow_peer(void **state)
     rig_close(&rig);
 }
 
+/* Our kernel has it all and goes on delivering: no reset takes it from a peer that reads late. */
+static void what_a_linger_leaves_behind_arrives(void **state)
+{
+    static unsigned char bytes[100 * 1024], got[sizeof bytes];
+    struct rig rig;
+    (void)state;
+    raw_pattern(bytes, sizeof bytes, 0);
+    open_with(&rig, &(struct peal_conn_limits){.linger_ms = 30}, NULL);
+    int peer = raw_connect_small(&rig.address, 4096);
+    rig_until(&rig, rig.witness.conn != NULL);
+    assert_int_equal(peal_conn_send(rig.witness.conn, bytes, sizeof bytes), sizeof bytes);
+    peal_conn_close(rig.witness.conn);
+    expect_end(&rig, PEAL_CAUSE_LINGER_TIMEOUT, PEAL_CONN_LINGERING, 0);
+    assert_true(rig.witness.record.bytes_unacked > 0);
+    assert_int_equal(recv(peer, got, sizeof got, MSG_WAITALL), sizeof got);
+    assert_memory_equal(got, bytes, sizeof bytes);
+    raw_expect_fin(peer);
+    raw_close(peer);
+    rig_close(&rig);
+}
+
 static void half_closed_by_us_is_bounded(void **state)
 {
     struct rig rig;
@@ -447,6 +468,7 @@ int main(void)
         TEST(output_without_progress_is_cut),
         TEST(slow_but_steady_is_never_cut),
         TEST(lingering_waits_for_a_slow_peer),
+        TEST(what_a_linger_leaves_behind_arrives),
         TEST(half_closed_by_us_is_bounded),
         TEST(half_closed_by_the_peer_is_bounded),
         TEST(a_peer_that_goes_on_sending_is_cut),
