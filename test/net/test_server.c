@@ -5,6 +5,7 @@
 #include "support/caller.h"
 #include "support/faults.h"
 #include "support/raw.h"
+#include "support/rig.h"
 
 #include "net/server.h"
 
@@ -19,6 +20,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -394,6 +396,33 @@ static void pausing_accept_on_every_loop(void **state)
     paused_connections_wait_in_the_kernel(true, PEAL_BALANCE_REUSEPORT);
 }
 
+/* ---- its name */
+
+static char logged[512];
+static void note_log(enum peal_log_level level, const char *text, void *user)
+{
+    (void)level;
+    (void)user;
+    snprintf(logged, sizeof logged, "%s", text);
+}
+
+static void logs_by_its_name_or_the_first_of_it(void **state)
+{
+    (void)state;
+    rig_skip_unless_accept_is_called();
+    peal_log_set(note_log, NULL);
+    begin((struct peal_server_options){.name = "0123456789abcdef"}, false, "127.0.0.1:0");
+    faults_start((struct faults){.name = "accept4", .nth = 1, .error = EMFILE});
+    int peer = raw_connect(&address);
+    until(opened == 1);
+    faults_stop();
+    peal_log_set(NULL, NULL);
+    assert_memory_equal(logged, "0123456789abcde: accepting pauses", 33);
+    raw_close(peer);
+    until(closed == 1);
+    end();
+}
+
 /* ---- adopting */
 
 static void adopts_what_is_connected(void **state)
@@ -623,6 +652,7 @@ int main(void)
         TEST(pausing_accept_at_home),
         TEST(pausing_accept_with_a_pool),
         TEST(pausing_accept_on_every_loop),
+        TEST(logs_by_its_name_or_the_first_of_it),
         TEST(adopts_what_is_connected),
         TEST(adopted_ones_wait_for_no_more_bytes_either),
         TEST(the_defaults_are_what_is_promised),
