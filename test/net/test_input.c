@@ -231,6 +231,28 @@ static void a_close_gives_back_what_was_kept(void **state)
     rig_close(&rig);
 }
 
+/* It may send for long after that. */
+static void the_end_of_input_gives_back_what_was_kept(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, &(struct peal_server_options){.ops = &witness_eof_ops});
+    int peer = rig_connect(&rig);
+    rig_turns(&rig, 2);
+    struct baseline before = baseline_take();
+    rig.witness.keep_input = true;
+    raw_send(peer, "half", 4);
+    rig_until(&rig, rig.witness.data_calls == 1);
+    assert_true(baseline_take().bytes > before.bytes);
+    raw_fin(peer);
+    rig_until(&rig, rig.witness.eofs == 1);
+    assert_int_equal(baseline_take().bytes, before.bytes);
+    peal_conn_close(rig.witness.conn);
+    rig_until(&rig, rig.witness.closed == 1);
+    raw_close(peer);
+    rig_close(&rig);
+}
+
 static void close_and_take_the_rest(struct peal_conn *conn, struct peal_buf *input, void *user)
 {
     peal_conn_close(conn);
@@ -480,6 +502,7 @@ int main(void)
         TEST(input_is_kept_and_consumed_in_pieces),
         TEST(input_that_was_consumed_takes_no_memory),
         TEST(a_close_gives_back_what_was_kept),
+        TEST(the_end_of_input_gives_back_what_was_kept),
         TEST(on_eof_may_close_first_and_look_then),
         TEST(on_eof_gets_what_was_left),
         TEST(pauses_count),
