@@ -66,7 +66,8 @@ struct peal_client_options {
 
 /* The loop's thread. Errors: -EINVAL (no ops, a resolver that cannot resolve, a malformed address
  * or one that cannot be connected to, neither to nor addrs, or both), -ENODEV (there is no
- * interface of the scope's name), -ENOMEM, PEAL_ERR_LOOP_ENDED. */
+ * interface of the scope's name), -ENOMEM, PEAL_ERR_LOOP_ENDED. What is wrong with `to` is a
+ * sentence in the log (peal/log.h). */
 PEAL_API PEAL_MUST_USE int peal_client_new(struct peal_loop *loop,
                                            const struct peal_client_options *options,
                                            struct peal_client **ret_client);

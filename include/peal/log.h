@@ -26,7 +26,7 @@ typedef void (*peal_log_fn)(enum peal_log_level level, const char *text, void *u
 PEAL_API void peal_log_set(peal_log_fn handler, void *user);
 PEAL_API void peal_log_set_level(enum peal_log_level level);
 
-/* A ready-made handler: "peal: warning: text" to standard error. */
+/* A ready-made handler: "peal: warning: text" to standard error. Any thread, as the next. */
 PEAL_API void peal_log_to_stderr(enum peal_log_level level, const char *text, void *user);
 
 PEAL_API const char *peal_log_level_name(enum peal_log_level level);

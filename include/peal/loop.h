@@ -14,7 +14,7 @@
  *
  *     struct peal_loop *loop;
  *     if (peal_loop_new(NULL, &loop) == 0) {
- *         peal_loop_post(loop, hello, "hello");
+ *         int error = peal_loop_post(loop, hello, "hello");
  *         peal_loop_quit(loop);
  *         peal_loop_run(loop);
  *         peal_loop_free(loop);
@@ -53,14 +53,14 @@ PEAL_API PEAL_MUST_USE int peal_loop_new(const struct peal_loop_options *options
  * blocking system call of this thread for it (EINTR, as after a signal). */
 PEAL_API struct peal_loop *peal_loop_free(struct peal_loop *loop);
 
-/* A reference keeps the loop's memory, so that peal_loop_post can answer after it has ended. Any
- * thread. */
+/* A reference keeps the loop's memory, so that peal_loop_post can answer after it has ended. ref
+ * returns the loop, unref NULL, and it takes NULL. Any thread. */
 PEAL_API struct peal_loop *peal_loop_ref(struct peal_loop *loop);
 PEAL_API struct peal_loop *peal_loop_unref(struct peal_loop *loop);
 
 /* Runs turns until peal_loop_quit, then ends the loop. A quit that came before is not lost: the
- * loop then runs the tasks it has accepted, and ends. Returns 0, or the error that made waiting
- * impossible. */
+ * loop then runs the tasks it has accepted, and ends; a loop that has ended says
+ * PEAL_ERR_LOOP_ENDED. Returns 0, or the error that made waiting impossible. */
 PEAL_API int peal_loop_run(struct peal_loop *loop);
 
 /* Runs one turn, waiting at most timeout_ms for an event (0: not at all; negative: without limit),

@@ -2,9 +2,11 @@
 /* A pool of loops, each on a thread of its own: one loop a core is the usual choice.
  *
  *     struct peal_pool *pool;
- *     peal_pool_new(&(struct peal_pool_options){.threads = 4}, &pool);
- *     peal_loop_post(peal_pool_next(pool), work, NULL);
- *     peal_pool_free(pool);               // quits and joins all
+ *     if (peal_pool_new(&(struct peal_pool_options){.threads = 4}, &pool) == 0) {
+ *         int error = peal_loop_post(peal_pool_next(pool), work, NULL);
+ *         ...
+ *         peal_pool_free(pool);               // quits and joins all
+ *     }
  */
 #ifndef PEAL_POOL_H
 #define PEAL_POOL_H

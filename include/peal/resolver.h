@@ -17,7 +17,7 @@
  *         }
  *     }
  *
- *     static const struct peal_resolver here = {.resolve = resolve, .user = "127.0.0.1:0"};
+ *     static const struct peal_resolver here = {.resolve = resolve, .user = (char *)"127.0.0.1:0"};
  *
  *     struct peal_client_options options = {.to = "billing:80", .resolver = &here, .ops = &ops};
  */

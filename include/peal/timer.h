@@ -40,8 +40,9 @@ struct peal_timer {
     uint32_t period_ms;
 };
 
-/* Makes a timer, not armed. All calls on it: the loop's thread. It must not be armed when the loop
- * ends or its storage goes; a loop that ends disarms the timers it still has. */
+/* Makes a timer, not armed. All calls on it: the loop's thread. It must not be armed when its
+ * storage goes. A loop that ends disarms the timers that it still has; once it is freed, only
+ * cancel and deinit may be called. */
 PEAL_API void peal_timer_init(struct peal_timer *timer, struct peal_loop *loop, peal_timer_fn fn,
                               void *user);
 

@@ -15,6 +15,7 @@
  * is what a pause is there to prevent. */
 #include "net/client.h"
 
+#include "base/log.h"
 #include "net/conn.h"
 
 #include <peal/resolver.h>
@@ -51,19 +52,32 @@ static int check_addrs(const struct pl_client_setup *setup)
     return 0;
 }
 
+/* *ret_why: a sentence for the log, of which the caller gets the number. */
+static int read_name(const char *to, struct pl_client_setup *setup, const char **ret_why)
+{
+    if (peal_endpoint_split(to, setup->host, sizeof setup->host, &setup->port, ret_why) < 0) {
+        return -EINVAL;
+    }
+    *ret_why = setup->host[0] == '\0' ? "there is no name before the port" : "port 0 is nobody's";
+    return setup->host[0] != '\0' && setup->port != 0 ? 0 : -EINVAL;
+}
+
 static int read_to(const char *to, struct pl_client_setup *setup)
 {
-    int result = peal_addr_parse(to, &setup->parsed, NULL);
+    const char *why = NULL;
+    int result = peal_addr_parse(to, &setup->parsed, &why);
     if (result == 0) {
         setup->addrs = &setup->parsed;
         setup->addr_count = 1;
-        return check_addrs(setup);
+        result = check_addrs(setup);
+        why = "nobody can be listening there";
+    } else if (result != -ENODEV) {
+        result = read_name(to, setup, &why);
     }
-    if (result == -ENODEV) {
-        return result;
+    if (result < 0) {
+        pl_log(PEAL_LOG_WARNING, "a client cannot connect to \"%s\": %s", to, why);
     }
-    result = peal_endpoint_split(to, setup->host, sizeof setup->host, &setup->port, NULL);
-    return result == 0 && setup->host[0] != '\0' && setup->port != 0 ? 0 : -EINVAL;
+    return result;
 }
 
 static uint32_t or_default(uint32_t value, uint32_t fallback)

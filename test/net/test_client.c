@@ -540,6 +540,14 @@ static void on_close_may_connect(void **state)
 
 /* ---- options */
 
+static char logged[512];
+static void note_log(enum peal_log_level level, const char *text, void *user)
+{
+    (void)level;
+    (void)user;
+    snprintf(logged, sizeof logged, "%s", text);
+}
+
 static void bad_options_are_refused(void **state)
 {
     struct rig rig;
@@ -550,6 +558,7 @@ static void bad_options_are_refused(void **state)
     assert_int_equal(peal_addr_parse("127.0.0.1:80", &address, NULL), 0);
     no_port = address;
     assert_int_equal(peal_addr_set_port(&no_port, 0), 0);
+    peal_log_set(note_log, NULL);
     const struct peal_client_options cases[] = {
         {0},
         {.to = "127.0.0.1:80", .addrs = &address, .addr_count = 1},
@@ -573,10 +582,19 @@ static void bad_options_are_refused(void **state)
     rig_open(&rig, NULL);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const struct peal_client_options options = caller_options(&caller, &cases[i]);
+        logged[0] = '\0';
         if (peal_client_new(rig.loop, &options, &client) != -EINVAL) {
             fail_msg("case %zu was taken", i);
         }
+        const char *to = cases[i].to;
+        bool has_sentence = strstr(logged, "a client cannot connect to \"") == logged;
+        if (has_sentence != (to != NULL && strcmp(to, "127.0.0.1:80") != 0) ||
+            (has_sentence && (strstr(logged, to) == NULL || strlen(logged) < strlen(to) + 40 ||
+                              strstr(logged, "(null)") != NULL))) {
+            fail_msg("case %zu: the log says \"%s\"", i, logged);
+        }
     }
+    peal_log_set(NULL, NULL);
     struct peal_client_options options =
         caller_options(&caller, &(struct peal_client_options){.to = "127.0.0.1:80"});
     options.ops = NULL;
