@@ -352,6 +352,12 @@ static int make_file(void **state)
     return file_fd < 0 ? -1 : 0;
 }
 
+static int close_file(void **state)
+{
+    (void)state;
+    return close(file_fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,5 +369,5 @@ int main(void)
         cmocka_unit_test(with_a_pool_each_allocation_fails_for_ever),
         cmocka_unit_test(with_a_pool_each_system_call_fails_once),
     };
-    return cmocka_run_group_tests(tests, make_file, NULL);
+    return cmocka_run_group_tests(tests, make_file, close_file);
 }

@@ -119,13 +119,14 @@ static void none_is_early_and_none_is_forgotten(void **state)
 static void those_of_one_batch_come_in_the_order_of_their_moments(void **state)
 {
     struct clock clocks[4];
-    static const uint64_t delays_ms[] = {9, 3, 6, 3};
+    static const uint64_t delays_ms[] = {90, 30, 60,
+                                         30}; /* far apart: starting takes a while, too */
     (void)state;
     for (unsigned i = 0; i < 4; i++) {
         clock_init(&clocks[i]);
         clock_start(&clocks[i], delays_ms[i], 0);
     }
-    spin_ms(15);
+    spin_ms(100);
     assert_int_equal(peal_loop_turn(loop, -1), 1);
     assert_int_equal(fired_all, 4);
     assert_int_equal(clocks[1].order, 1);
