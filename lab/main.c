@@ -42,6 +42,8 @@ static const struct peal_sim_scenario scenarios[] = {
      lab_tiny_adopt_and_end},
     {"tiny-visit-and-end", "connections are visited while the loop ends; for exhaust",
      lab_tiny_visit_and_end},
+    {"tiny-broadcast-and-end", "a broadcast while the loop ends; for exhaust",
+     lab_tiny_broadcast_and_end},
     {"tiny-stop-and-free", "the home loop is freed as soon as a stop was told to it; for exhaust",
      lab_tiny_stop_and_free},
     {"tiny-resume-twice", "two threads end the pauses of a connection; for exhaust",

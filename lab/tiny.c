@@ -217,18 +217,41 @@ static void visit(void *user)
     world.visits_left -= result < 0;
 }
 
-void lab_tiny_visit_and_end(void)
+static void broadcast(void *user)
+{
+    struct peal_blob *blob;
+    (void)user;
+    if (LAB_CALL(peal_blob_copy("to nobody", 9, &blob)) == 0) {
+        world.visits_left++;
+        int result = LAB_CALL(
+            peal_server_broadcast(world.servers[0].server, blob, NULL, visit_is_over, NULL));
+        world.visits_left -= result < 0;
+        LAB_DO(peal_blob_unref(blob));
+    }
+}
+
+static void visit_beside_the_end(void (*visit_all)(void *user))
 {
     peal_sim_calm();
     world_begin(0);
     PEAL_SIM_CHECK(world_add_server(&(struct peal_server_options){0}, "127.0.0.1:8000"));
     world.is_rude = true;
     peal_sim_explore(true);
-    struct peal_sim_thread *visitor = peal_sim_thread_start("visitor", visit, NULL);
+    struct peal_sim_thread *visitor = peal_sim_thread_start("visitor", visit_all, NULL);
     peal_loop_quit(world.home);
     peal_sim_sleep_ms(1);
     peal_sim_explore(false);
     world_end(&visitor, 1);
+}
+
+void lab_tiny_visit_and_end(void)
+{
+    visit_beside_the_end(visit);
+}
+
+void lab_tiny_broadcast_and_end(void)
+{
+    visit_beside_the_end(broadcast);
 }
 
 /* ---- the last connection of a server ends on a pool's loop, which tells the home loop; and that

@@ -39,7 +39,6 @@ void pl_conn_forget_peer(struct peal_conn *conn)
     if (conn->peer_kind == PL_PEER_OTHER) {
         sys_free(conn->peer.other);
     }
-    conn->peer_kind = PL_PEER_UNKNOWN;
 }
 
 socklen_t pl_conn_peer(const struct peal_conn *conn, union pl_sockaddr *ret_peer)

@@ -419,6 +419,24 @@ static void the_recorder_tells_its_life(void **state)
     rig_close(&rig);
 }
 
+static void the_recorder_tells_what_was_called(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    int peer = rig_connect(&rig);
+    peal_conn_shutdown(rig.witness.conn);
+    peal_conn_abort(rig.witness.conn);
+    rig_until(&rig, rig.witness.closed == 1);
+    recorded[0] = '\0';
+    peal_loop_print_recorder(rig.loop, record_line, NULL);
+    const char *shutdown_called = strstr(recorded, "shutdown called\n");
+    assert_non_null(shutdown_called);
+    assert_non_null(strstr(shutdown_called, "abort called\n"));
+    raw_close(peer);
+    rig_close(&rig);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
@@ -439,6 +457,7 @@ int main(void)
         TEST(nothing_is_a_message_and_nowhere_is_none),
         TEST(the_loop_counts_what_its_connections_do),
         TEST(the_recorder_tells_its_life),
+        TEST(the_recorder_tells_what_was_called),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

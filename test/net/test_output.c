@@ -644,6 +644,34 @@ static void shut_down_in_on_drain_after_the_peers_fin_is_clean(void **state)
     rig_close(&rig);
 }
 
+/* The kernel that has no room says so where there was nothing to wait for: the piece is queued. */
+static void a_large_piece_that_meets_a_full_kernel_waits(void **state)
+{
+    static unsigned char bytes[100 * 1024], got[sizeof bytes];
+    static const char *const calls[] = {"send", "sendmsg"};
+    (void)state;
+    raw_pattern(bytes, sizeof bytes, 0);
+    unsigned met = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        struct rig rig;
+        rig_open(&rig, NULL);
+        int peer = rig_connect(&rig);
+        faults_start((struct faults){.name = calls[i], .nth = 1, .error = EAGAIN});
+        assert_int_equal(peal_conn_send(rig.witness.conn, bytes, sizeof bytes), sizeof bytes);
+        met += faults_stop();
+        for (size_t have = 0; have < sizeof bytes;) {
+            ssize_t n = recv(peer, got + have, sizeof bytes - have, MSG_DONTWAIT);
+            have += n > 0 ? (size_t)n : 0;
+            rig_turns(&rig, n > 0 ? 0 : 1);
+            assert_int_equal(rig.witness.closed, 0);
+        }
+        assert_memory_equal(got, bytes, sizeof bytes);
+        raw_close(peer);
+        rig_close(&rig);
+    }
+    assert_int_equal(met, 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, baseline_setup, baseline_teardown)
@@ -666,6 +694,7 @@ int main(void)
         TEST(a_closed_connection_wants_no_drain),
         TEST(reading_pauses_above_the_mark),
         TEST(shut_down_in_on_drain_after_the_peers_fin_is_clean),
+        TEST(a_large_piece_that_meets_a_full_kernel_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -396,6 +396,22 @@ static void pausing_accept_on_every_loop(void **state)
     paused_connections_wait_in_the_kernel(true, PEAL_BALANCE_REUSEPORT);
 }
 
+/* A peer that has gone already has no address: it is one of conns_max, and of no address's. */
+static void who_has_no_address_is_not_counted_by_it(void **state)
+{
+    (void)state;
+    begin((struct peal_server_options){.conns_max = 2, .conns_per_addr_max = 1}, false,
+          "127.0.0.1:0");
+    assert_true(pl_server_admit(server, NULL, 0));
+    assert_true(pl_server_admit(server, NULL, 0));
+    assert_false(pl_server_admit(server, NULL, 0));
+    pl_server_discount(server, NULL, 0);
+    assert_true(pl_server_admit(server, NULL, 0));
+    pl_server_discount(server, NULL, 0);
+    pl_server_discount(server, NULL, 0);
+    end();
+}
+
 /* ---- its name */
 
 static char logged[512];
@@ -652,6 +668,7 @@ int main(void)
         TEST(pausing_accept_at_home),
         TEST(pausing_accept_with_a_pool),
         TEST(pausing_accept_on_every_loop),
+        TEST(who_has_no_address_is_not_counted_by_it),
         TEST(logs_by_its_name_or_the_first_of_it),
         TEST(adopts_what_is_connected),
         TEST(adopted_ones_wait_for_no_more_bytes_either),
