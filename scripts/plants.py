@@ -129,6 +129,8 @@ def main():
     options = parser.parse_args()
     only = set(filter(None, options.only.split(",")))
     plants = [Plant(path) for path in sorted(glob.glob(os.path.join(ROOT, "lab/plants/*.plant")))]
+    for plant in plants:
+        plant.source()  # also those that are not asked for: each must still have its place
     plants = [plant for plant in plants if not only or plant.name in only]
     if only - {plant.name for plant in plants}:
         sys.exit(f"There is no plant {', '.join(sorted(only - {plant.name for plant in plants}))}.")
