@@ -72,12 +72,12 @@ static void a_record_is_a_line(void **state)
                                              .bytes_accepted = 5,
                                              .bytes_taken = 3,
                                              .bytes_unsent = 2,
-                                             .lifetime_ns = 2500 * 1000000ull};
+                                             .lifetime_ns = 2999 * 1000000ull};
     (void)state;
     assert_ptr_equal(peal_close_record_format(&record, text, sizeof text), text);
     assert_non_null(strstr(text, "flush timeout ETIMEDOUT in CLOSING"));
     assert_non_null(strstr(text, "accepted 5, taken 3, unsent 2"));
-    assert_non_null(strstr(text, "lived 2.500 s"));
+    assert_non_null(strstr(text, "lived 2.999 s"));
     peal_close_record_format(&record, small, sizeof small);
     assert_string_equal(small, "flush timeo");
     const struct peal_close_record extreme = {.cause = PEAL_CAUSE_HALF_CLOSE_TIMEOUT,
