@@ -83,6 +83,8 @@ if [[ $purpose == test || $purpose == long ]]; then
     want libhiredis-dev /usr/include/hiredis/hiredis.h
     want redis-server redis-server
     want libmemcached-tools memccapable
+    want python3-pymemcache /usr/lib/python3/dist-packages/pymemcache
+    want python3-pylibmc /usr/lib/python3/dist-packages/pylibmc
     want libc-ares-dev /usr/include/ares.h
 fi
 

@@ -456,6 +456,39 @@ class Memcached(program.AnyPeer, unittest.TestCase):
             self.assertEqual(cli.read_all(peer), response(NOOP))
 
 
+PYTHON_CLIENTS = {
+    "pymemcache": """
+import sys
+from pymemcache.client.base import Client
+client = Client(("127.0.0.1", int(sys.argv[1])))
+assert client.set("a", "1", noreply=False) and client.get("a") == b"1"
+assert client.incr("a", 41) == 42 and client.decr("a", 2) == 40
+assert not client.add("a", "x", noreply=False) and client.append("a", "0", noreply=False)
+assert client.get_many(["a", "b"]) == {"a": b"400"}
+value, cas = client.gets("a")
+assert client.cas("a", "new", cas) is True and client.cas("a", "old", cas) is False
+assert client.touch("a", 100, noreply=False) and client.delete("a", noreply=False)
+big = bytes(range(256)) * 4000
+assert client.set("big", big, noreply=False) and client.get("big") == big
+assert int(client.stats()[b"curr_items"]) == 1 and client.flush_all(noreply=False)
+assert client.get("big") is None
+""",
+    "pylibmc": """
+import sys, pylibmc
+client = pylibmc.Client(["127.0.0.1:" + sys.argv[1]], binary=True, behaviors={"cas": True})
+assert client.set("a", "one") and client.get("a") == "one"
+assert client.set_multi({"b%d" % i: i for i in range(500)}) == []
+assert client.get_multi(["b%d" % i for i in range(600)]) == {"b%d" % i: i for i in range(500)}
+assert client.incr("b7", 5) == 12 and client.decr("b7", 2) == 10
+value, cas = client.gets("a")
+assert client.cas("a", "two", cas) and not client.cas("a", "three", cas)
+assert client.delete("a") and client.get("a") is None
+assert client.set("big", b"x" * 900000) and client.get("big") == b"x" * 900000
+assert client.flush_all() and client.get("big") is None
+""",
+}
+
+
 class Tools(unittest.TestCase):
     """Those of libmemcached."""
 
@@ -474,6 +507,37 @@ class Tools(unittest.TestCase):
                 status, out = self.run_tool("memccapable", server, protocol)
                 self.assertEqual(status, 0, out)
                 self.assertIn(b"All tests passed", out)
+
+    def test_memcslap(self):
+        with cli.Server("memcached", "--threads", "2") as server:
+            for args in (("--test=set",), ("--test=get",), ("--test=mget",), ("--test=set", "--binary"),
+                         ("--test=get", "--binary")):
+                status, out = self.run_tool("memcslap", server, "--concurrency=4",
+                                            "--execute-number=500", *args)
+                self.assertEqual(status, 0, out)
+                self.assertIn(b" keys by    4 threads", out)
+            with server.connect() as peer:
+                self.assertEqual(stats(peer)["curr_connections"], "1")
+
+    def test_memcaslap_finds_what_it_has_set(self):
+        for protocol in ((), ("-B",)):
+            with cli.Server("memcached", "--threads", "2") as server:
+                status, out = self.run_tool("memcaslap", server, "-T", "2", "-c", "8", "-x", "20000",
+                                            "-v", "0.2", *protocol)
+                self.assertEqual(status, 0, out)
+                for count in (b"get_misses", b"verify_misses", b"verify_failed"):
+                    self.assertIn(count + b": 0\n", out)
+
+    def test_clients_of_python(self):
+        python = "/usr/bin/python3"  # which sees what Debian's packages bring
+        for module, script in PYTHON_CLIENTS.items():
+            if subprocess.run([python, "-c", f"import {module}"], capture_output=True,
+                              check=False).returncode != 0:
+                self.skipTest(f"{module} is not installed")
+            with self.subTest(module), cli.Server("memcached", "--threads", "2") as server:
+                done = subprocess.run([python, "-c", script, str(server.port)], capture_output=True,
+                                      timeout=cli.PATIENCE_S, check=False)
+                self.assertEqual((done.returncode, done.stderr), (0, b""))
 
     def test_a_file_there_and_back(self):
         for options in ((), ("--binary",)):
