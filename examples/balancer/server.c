@@ -3,14 +3,17 @@
  *
  * A place that cannot be connected to is passed over for --retry seconds, and the connection goes
  * to the next; its client notices nothing but the delay. When no place takes it, it ends by a
- * reset, as where nobody listens. If all are being passed over, all are tried again. What is passed
- * on, and how ends are, is the relay's (relay.c of the frame).
+ * reset, as where nobody listens. If all are being passed over, all are tried again. What the
+ * balancer itself lacks (descriptors, memory) is no place's fault: that ends the connection, and
+ * none is passed over for it. What is passed on, and how ends are, is the relay's (relay.c of the
+ * frame).
  *
  * The loops share one counter for the turns and a time for each place; either is a number that any
  * thread may read and write, and a turn more or less does no harm. */
 #include "relay.h"
 #include "serve.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -23,6 +26,7 @@ static struct {
     atomic_uint_fast64_t passed_over_until_ns;
     atomic_uint_fast64_t connections, failures;
 } records[ARG_TEXTS_MAX];
+static atomic_uint_fast64_t own_failures;
 
 /* The next place that is not passed over; if there is none, the next. */
 static unsigned choose(uint64_t now_ns)
@@ -51,8 +55,20 @@ static void on_up(struct relay *relay)
     atomic_store(&records[place].passed_over_until_ns, 0);
 }
 
+static bool is_our_own(int error)
+{
+    return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -ENOBUFS;
+}
+
 static void on_fail(struct relay *relay, const struct peal_connect_failure *failure)
 {
+    if (is_our_own(failure->error)) {
+        if (atomic_fetch_add(&own_failures, 1) == 0) {
+            fprintf(stderr, "balancer: a connection was ended: %s\n", failure->why);
+        }
+        peal_conn_abort(relay->front);
+        return;
+    }
     unsigned place = (unsigned)(uintptr_t)relay->mine;
     uint64_t now_ns = peal_loop_now_ns(peal_conn_loop(relay->front));
     if (atomic_exchange(&records[place].passed_over_until_ns,
@@ -122,6 +138,10 @@ static void print(const struct serving *serving)
         printf("%-24s %12" PRIu64 " connections, %" PRIu64 " failures\n", places.items[i],
                (uint64_t)atomic_load(&records[i].connections),
                (uint64_t)atomic_load(&records[i].failures));
+    }
+    if (atomic_load(&own_failures) > 0) {
+        printf("%" PRIu64 " connections ended, as the balancer lacked descriptors or memory\n",
+               (uint64_t)atomic_load(&own_failures));
     }
 }
 

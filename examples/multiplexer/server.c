@@ -12,13 +12,14 @@
  * connection ids only, which any thread may send to at any time; a send is taken whole or not at
  * all, so frames of several loops do not mix. The table of client ids is under a mutex.
  *
- *  1. An id is given again only when its DOWN has been sent.
+ *  1. An id is given again only when its DOWN has been sent. A client that has gone while the
+ *     backlog was full leaves its last frames and its DOWN in a list, sent when there is room.
  *  2. A client belongs to the backend's connection that was there when it came. When that ends, so
  *     do its clients; while there is none, clients are closed at once. The backend is connected to
  *     again and again.
  *  3. Backpressure towards the backend: its connection refuses what would take it over --backlog.
- *     The client whose bytes were refused keeps them (one read at most) and is not read, until the
- *     backlog has drained and they are taken.
+ *     The client whose frames were refused keeps them (its UP, or one read) and is not read, until
+ *     the backlog has drained and they are taken.
  *  4. Towards a client there is none, as the others share its way: one that does not read is cut
  *     off at --output-cap. */
 #include "serve.h"
@@ -35,8 +36,10 @@
 
 enum { BODY_MAX_BYTES = 255, IDS = 65536 };
 
+/* A client of the backend's, until its DOWN has been sent. */
 struct member {
-    uint16_t id; /* 0: it has none, and is being closed */
+    struct member *next; /* of those that have gone */
+    uint16_t id;         /* 0: it has none, and is being closed */
     uint64_t backend;
     struct peal_buf rest; /* frames that the backend's connection refused; it is not read then */
 };
@@ -51,6 +54,7 @@ static struct {
     pthread_mutex_t mutex;
     uint64_t conns[IDS]; /* by id; 0: free */
     uint16_t last;       /* given; the next search begins behind it */
+    struct member *gone; /* whose last frames were refused */
 } table = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 /* ---- ids */
@@ -103,50 +107,113 @@ static int append_frames(struct peal_buf *frames, uint16_t id, const void *data,
     return 0;
 }
 
+static int append_news(struct member *member, const struct peal_conn *conn, const char *what)
+{
+    struct peal_addr peer;
+    char from[PEAL_ADDR_TEXT_MAX], text[BODY_MAX_BYTES];
+    peal_conn_peer(conn, &peer);
+    peal_addr_format(&peer, from, sizeof from);
+    int size = snprintf(text, sizeof text, "CONN %u FROM %s IS %s\r\n", member->id, from, what);
+    return append_frames(&member->rest, 0, text,
+                         (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
+}
+
+static void send_of_gone(void);
+
 static void want_drain(void *user)
 {
     struct peal_conn *backend;
     if (peal_conn_find((uintptr_t)user, &backend) == 0) {
         peal_conn_want_drain(backend);
         peal_conn_unref(backend);
+    } else {
+        send_of_gone(); /* to nobody: their ids are free now */
     }
 }
 
-/* Sends the rest. True: it was taken, or there is no hope of that and the client is being ended. */
-static bool send_rest(struct peal_conn *conn, struct member *member)
+/* Calls backend_drain when there is room, or send_of_gone if there is no such backend any more. */
+static int ask_for_room(uint64_t backend)
+{
+    return peal_loop_post(peal_server_loop(server), want_drain, (void *)(uintptr_t)backend);
+}
+
+/* 0, or a negative errno; the rest is kept if it was refused: -ENOBUFS. */
+static int send_rest(struct member *member)
 {
     ssize_t n = peal_conn_send_to_id(member->backend, peal_buf_data(&member->rest),
                                      peal_buf_size(&member->rest));
-    if (n == -ENOBUFS && peal_loop_post(peal_server_loop(server), want_drain,
-                                        (void *)(uintptr_t)member->backend) == 0) {
-        return false;
+    if (n != -ENOBUFS) {
+        peal_buf_deinit(&member->rest);
     }
-    if (n < 0) {
-        peal_conn_abort(conn);
-    }
-    peal_buf_deinit(&member->rest);
-    return true;
+    return n < 0 ? (int)n : 0;
 }
 
-static void tell(const struct member *member, struct peal_conn *conn, const char *what)
+/* ---- clients that have gone */
+
+/* The backend would be wrong about who is there from now on: all begin anew. */
+static void give_backend_up(uint64_t backend)
 {
-    struct peal_addr peer;
-    char from[PEAL_ADDR_TEXT_MAX], text[BODY_MAX_BYTES + 1];
-    unsigned char frame[3 + BODY_MAX_BYTES];
-    peal_conn_peer(conn, &peer);
-    peal_addr_format(&peer, from, sizeof from);
-    int size = snprintf(text, sizeof text, "CONN %u FROM %s IS %s\r\n", member->id, from, what);
-    size = size < BODY_MAX_BYTES ? size : BODY_MAX_BYTES;
-    frame[0] = (unsigned char)size;
-    frame[1] = frame[2] = 0;
-    memcpy(frame + 3, text, (size_t)size);
-    if (peal_conn_send_to_id(member->backend, frame, 3 + (size_t)size) == -ENOBUFS) {
-        /* It would be wrong about who is there from now on: all begin anew. */
-        peal_conn_abort_id(member->backend);
+    peal_conn_abort_id(backend);
+}
+
+/* In the list before room is asked for, which may come at once. */
+static void keep_gone(struct member *member)
+{
+    uint64_t backend = member->backend;
+    pthread_mutex_lock(&table.mutex);
+    member->next = table.gone;
+    table.gone = member;
+    pthread_mutex_unlock(&table.mutex);
+    if (ask_for_room(backend) < 0) {
+        give_backend_up(backend);
+    }
+}
+
+/* The client's connection has ended. Frees the member when all of it has been sent. */
+static void go(struct member *member)
+{
+    int error = send_rest(member);
+    if (error == -ENOBUFS) {
+        keep_gone(member);
+        return;
+    }
+    if (error == -ENOMEM) {
+        give_backend_up(member->backend);
+    }
+    give_id_back(member->id);
+    free(member);
+}
+
+static void send_of_gone(void)
+{
+    pthread_mutex_lock(&table.mutex);
+    struct member *gone = table.gone;
+    table.gone = NULL;
+    pthread_mutex_unlock(&table.mutex);
+    while (gone != NULL) {
+        struct member *member = gone;
+        gone = member->next;
+        go(member);
     }
 }
 
 /* ---- clients */
+
+/* True: the rest was taken, or there is no hope of that and the client is being ended. */
+static bool send_or_ask(struct peal_conn *conn, struct member *member)
+{
+    int error = send_rest(member);
+    if (error == -ENOBUFS) {
+        error = ask_for_room(member->backend);
+        if (error == 0) {
+            return false;
+        }
+    }
+    if (error < 0) {
+        peal_conn_abort(conn);
+    }
+    return true;
+}
 
 static void on_open(struct peal_conn *conn, void *user)
 {
@@ -159,7 +226,11 @@ static void on_open(struct peal_conn *conn, void *user)
         return;
     }
     member->backend = backend;
-    tell(member, conn, "UP");
+    if (append_news(member, conn, "UP") < 0) {
+        peal_conn_abort(conn);
+    } else if (!send_or_ask(conn, member)) {
+        peal_conn_pause_reading(conn);
+    }
 }
 
 static void on_data(struct peal_conn *conn, struct peal_buf *input, void *user)
@@ -167,7 +238,7 @@ static void on_data(struct peal_conn *conn, struct peal_buf *input, void *user)
     struct member *member = user;
     if (append_frames(&member->rest, member->id, peal_buf_data(input), peal_buf_size(input)) < 0) {
         peal_conn_abort(conn);
-    } else if (!send_rest(conn, member)) {
+    } else if (!send_or_ask(conn, member)) {
         peal_conn_pause_reading(conn);
     }
     peal_buf_clear(input);
@@ -177,16 +248,14 @@ static void on_close(struct peal_conn *conn, const struct peal_close_record *rec
 {
     struct member *member = user;
     (void)record;
-    if (member != NULL && member->id != 0) {
-        if (peal_buf_size(&member->rest) > 0) { /* what it said before it went; if there is room */
-            peal_conn_send_to_id(member->backend, peal_buf_data(&member->rest),
-                                 peal_buf_size(&member->rest));
-        }
-        tell(member, conn, "DOWN");
-        give_id_back(member->id);
-        peal_buf_deinit(&member->rest);
+    if (member == NULL || member->id == 0) {
+        free(member);
+        return;
     }
-    free(member);
+    if (append_news(member, conn, "DOWN") < 0) {
+        give_backend_up(member->backend);
+    }
+    go(member);
 }
 
 static const struct peal_conn_ops ops = {
@@ -221,7 +290,7 @@ static void go_on(struct peal_conn *conn, void *user)
 {
     struct member *member = peal_conn_user(conn);
     (void)user;
-    if (member != NULL && peal_buf_size(&member->rest) > 0 && send_rest(conn, member)) {
+    if (member != NULL && peal_buf_size(&member->rest) > 0 && send_or_ask(conn, member)) {
         peal_conn_resume_reading(conn);
     }
 }
@@ -229,6 +298,7 @@ static void go_on(struct peal_conn *conn, void *user)
 static void backend_drain(struct peal_conn *conn, void *user)
 {
     (void)user;
+    send_of_gone();
     if (peal_server_for_each(server, go_on, NULL, NULL) == -ENOMEM) {
         peal_conn_abort(conn); /* those that wait would wait for ever */
     }
@@ -248,6 +318,7 @@ static void backend_close(struct peal_conn *conn, const struct peal_close_record
     char text[PEAL_CLOSE_TEXT_MAX];
     (void)user;
     atomic_store(&backend_now, 0);
+    send_of_gone();
     if (peal_server_for_each(server, close_if_its, NULL, (void *)(uintptr_t)peal_conn_id(conn)) ==
         0) {
         fprintf(stderr, "multiplexer: the backend has gone, and its clients: %s\n",
@@ -299,6 +370,12 @@ static bool stop(const struct serving *serving)
 
 static void end(void)
 {
+    while (table.gone != NULL) {
+        struct member *member = table.gone;
+        table.gone = member->next;
+        peal_buf_deinit(&member->rest);
+        free(member);
+    }
     peal_client_unref(client);
 }
 

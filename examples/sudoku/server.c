@@ -15,7 +15,8 @@
  *     rest.
  *  3. A connection that has many questions open is not read until there are fewer, so what it can
  *     make wait is bounded.
- *  4. A peer that has ended its side gets all its answers before the end.
+ *  4. A peer that has ended its side, or sent what is no question, gets the answers to all that it
+ *     had asked before the end.
  *  5. On SIGTERM what was asked is still answered, new questions are told ServerTooBusy, and when
  *     nothing is open the server stops; at the latest when --drain has passed.
  *  6. Workers run on no loop, and take no signals. They end when all loops have. */
@@ -56,7 +57,7 @@ struct job {
 struct session {
     struct job *first_in_turn, **last_in_turn;
     unsigned open;  /* questions without an answer */
-    bool has_ended; /* the peer has sent its last */
+    bool has_ended; /* the peer has sent its last, or what is no question */
 };
 
 /* ---- the queue and its workers */
@@ -258,6 +259,14 @@ static bool ask(struct peal_conn *conn, struct session *session, const char *lin
     return true;
 }
 
+static void end_questions(struct peal_conn *conn, struct session *session)
+{
+    session->has_ended = true;
+    if (session->open == 0) {
+        peal_conn_close(conn);
+    }
+}
+
 static void on_open(struct peal_conn *conn, void *user)
 {
     struct session *session = calloc(1, sizeof *session);
@@ -272,27 +281,28 @@ static void on_open(struct peal_conn *conn, void *user)
 
 static void on_data(struct peal_conn *conn, struct peal_buf *input, void *user)
 {
+    struct session *session = user;
     ssize_t end;
+    if (session->has_ended) {
+        peal_buf_clear(input);
+        return;
+    }
     while ((end = peal_buf_find_crlf(input)) >= 0) {
-        if (!ask(conn, user, peal_buf_data(input), (size_t)end)) {
+        if (!ask(conn, session, peal_buf_data(input), (size_t)end)) {
             break;
         }
         peal_buf_consume(input, (size_t)end + 2);
     }
     if (end >= 0 || peal_buf_size(input) > LINE_MAX_BYTES + 1) {
         peal_conn_send(conn, "Bad Request!\r\n", 14);
-        peal_conn_close(conn);
+        end_questions(conn, session);
     }
 }
 
 static void on_eof(struct peal_conn *conn, struct peal_buf *input, void *user)
 {
-    struct session *session = user;
     (void)input;
-    session->has_ended = true;
-    if (session->open == 0) {
-        peal_conn_close(conn);
-    }
+    end_questions(conn, user);
 }
 
 /* Jobs that are with the workers find out by themselves; those that are done and wait for their

@@ -11,6 +11,7 @@ PEAL=build/peal python3 test/cli/test_servers.py [CASE...].
 """
 import functools
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -68,9 +69,10 @@ def read_exactly(peer, size):
 
 
 class Server:
-    """A server of the program, on ports of the kernel's choice unless listen says otherwise."""
+    """A server of the program, on ports of the kernel's choice unless listen says otherwise. fds
+    is how many it may have open; without it as many as we may."""
 
-    def __init__(self, service, *args, listen=("127.0.0.1:0",)):
+    def __init__(self, service, *args, listen=("127.0.0.1:0",), fds=None):
         self.folder = tempfile.mkdtemp(prefix="peal-cli-")
         self.port_file = os.path.join(self.folder, "ports")
         self.log = open(os.path.join(self.folder, "log"), "w+b")
@@ -80,8 +82,12 @@ class Server:
         self.output = ""
         self.status = None
         self.expected_status = 0
+
+        def limit_fds():
+            if fds is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (fds, fds))
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log,
-                                        stderr=subprocess.STDOUT)
+                                        stderr=subprocess.STDOUT, preexec_fn=limit_fds)
         try:
             wait_until(lambda: os.path.exists(self.port_file) or self.process.poll() is not None,
                        "the port file")
@@ -122,6 +128,17 @@ class Server:
             return 0
         with open(f"/proc/{self.process.pid}/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def limit_fds(self, free):
+        """Lets it open so many more than it has open now. A ring that accepts already keeps the
+        limit that was there."""
+        in_use = {int(name) for name in os.listdir(f"/proc/{self.process.pid}/fd")}
+        limit, left = 0, free
+        while left > 0 or limit <= max(in_use):
+            left -= limit not in in_use
+            limit += 1
+        _, hard = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (limit, hard))
 
     def wait(self):
         """Waits for its end; the output and the exit code."""

@@ -51,10 +51,11 @@ class AnyPeer:
     ARGS = ()
     REQUEST = b""
     REPLY_BYTES = None
+    UNLIMITED = ()  # what lifts a limit of its own on connections
     SLOW_REQUESTS = 2000  # more than the kernel's buffers take, if replies are not tiny
 
-    def server(self, *args):
-        return cli.Server(self.NAME, *self.ARGS, *args)
+    def server(self, *args, **kinds):
+        return cli.Server(self.NAME, *self.ARGS, *args, **kinds)
 
     def check_reply(self, reply):
         raise NotImplementedError
@@ -93,6 +94,14 @@ class AnyPeer:
             for _ in range(self.SLOW_REQUESTS):
                 self.check_reply(self.read_reply(peer))
             self.assertEqual(os.waitpid(pid, 0)[1], 0)
+
+    def test_without_descriptors_peers_wait_and_none_is_lost(self):
+        with self.server(*self.UNLIMITED, fds=40) as server:
+            peers = [server.connect() for _ in range(60)]
+            server.wait_for_output("Too many open files")
+            for peer in peers:
+                self.ask(peer)
+                peer.close()
 
     def test_sigterm_while_busy_loses_nothing(self):
         with self.server("--threads", "2") as server:

@@ -68,6 +68,22 @@ class Balancer(unittest.TestCase):
                     with balancer.connect() as peer:
                         cli.read_all(peer)
 
+    def test_what_it_lacks_itself_is_no_fault_of_a_place(self):
+        with backend.Backend(backend.echo) as back, self.balancer(back.port) as balancer:
+            balancer.limit_fds(1)
+            with self.assertRaises(ConnectionResetError), balancer.connect() as peer:
+                cli.read_all(peer)
+            balancer.limit_fds(100)
+            with balancer.connect() as peer:
+                peer.sendall(b"hello")
+                self.assertEqual(cli.read_exactly(peer, 5), b"hello")
+            balancer.signal(signal.SIGUSR1)
+            balancer.wait_for_output("1 connections, 0 failures")
+            output, _ = balancer.stop()
+            self.assertIn("a connection was ended: could not connect", output)
+            self.assertNotIn("passed over", output)
+            self.assertIn("1 connections ended, as the balancer lacked", output)
+
     def test_much_both_ways_and_the_ends(self):
         with backend.Backend() as back, self.balancer(back.port) as balancer:
             front = balancer.connect()

@@ -10,6 +10,7 @@ class Maxconn(program.AnyPeer, unittest.TestCase):
     NAME = "maxconn"
     REQUEST = b"hello" * 100
     REPLY_BYTES = 500
+    UNLIMITED = ("--max-conns", "1000")
 
     def check_reply(self, reply):
         self.assertEqual(reply, self.REQUEST)

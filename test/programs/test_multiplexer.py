@@ -16,6 +16,32 @@ def frame(number, body):
     return struct.pack("<BH", len(body), number) + body
 
 
+def news(body):
+    found = re.fullmatch(rb"CONN (\d+) FROM (.+) IS (UP|DOWN)\r\n", body)
+    assert found, body
+    return int(found.group(1)), found.group(2).decode(), found.group(3).decode()
+
+
+def send_until_stopped(peers):
+    """Sends on all until none of them is read any more. Returns what each has sent."""
+    sent, still, block = [0] * len(peers), 0, bytes(range(256)) * 64
+    for peer in peers:
+        peer.setblocking(False)
+    while still < 10:
+        still += 1
+        for i, peer in enumerate(peers):
+            try:
+                sent[i] += peer.send(block)
+                still = 0
+            except BlockingIOError:
+                pass
+        if still:
+            time.sleep(0.02)
+    for peer in peers:
+        peer.setblocking(True)
+    return sent
+
+
 class Upstream:
     """The backend's side of the one connection."""
 
@@ -30,9 +56,7 @@ class Upstream:
     def read_told(self):
         number, body = self.read()
         assert number == 0, (number, body)
-        found = re.fullmatch(rb"CONN (\d+) FROM (.+) IS (UP|DOWN)\r\n", body)
-        assert found, body
-        return int(found.group(1)), found.group(2).decode(), found.group(3).decode()
+        return news(body)
 
     def send(self, number, data):
         self.peer.sendall(b"".join(frame(number, data[at:at + 255]) for at in range(0, len(data), 255)))
@@ -157,31 +181,49 @@ class Multiplexer(unittest.TestCase):
             upstream = Upstream(accepted)
             clients = [self.client(server, upstream) for _ in range(4)]
             before = server.rss_bytes()
-            sent = dict.fromkeys((number for _, number in clients), 0)
-            still, block = 0, bytes(range(256)) * 64
-            for peer, _ in clients:
-                peer.setblocking(False)
-            while still < 10:
-                still += 1
-                for peer, number in clients:
-                    try:
-                        sent[number] += peer.send(block)
-                        still = 0
-                    except BlockingIOError:
-                        pass
-                if still:
-                    time.sleep(0.02)
+            sent = dict(zip((number for _, number in clients),
+                            send_until_stopped([peer for peer, _ in clients])))
             self.assertLess(server.rss_bytes() - before, 32 << 20)
             seen = dict.fromkeys(sent, 0)
             while seen != sent:
                 number, body = upstream.read()
                 seen[number] += len(body)
             for peer, number in clients:  # and all goes on
-                peer.setblocking(True)
                 peer.sendall(b"more")
                 self.assertEqual(upstream.read(), (number, b"more"))
             for peer, _ in clients:
                 peer.close()
+
+    def test_clients_may_come_and_go_while_the_backend_does_not_read(self):
+        with backend.Backend() as back, \
+                self.server(back, "--backlog", "1M", "--threads", "2", "--clients", "4000") as server, \
+                back.accept() as accepted:
+            upstream = Upstream(accepted)
+            talker, number = self.client(server, upstream)
+            [sent] = send_until_stopped([talker])
+            for _ in range(3000):
+                server.connect().close()
+            last = server.connect()
+            last.sendall(b"end")
+            here, ups, seen = set(), 0, 0
+            while sent - seen or ups < 3001 or len(here) > 1:
+                told, body = upstream.read()
+                if told == number:
+                    seen += len(body)
+                elif told:
+                    self.assertEqual(body, b"end")
+                    self.assertIn(told, here)
+                else:
+                    told, _, what = news(body)
+                    if what == "UP":
+                        self.assertNotIn(told, here)
+                        here.add(told)
+                        ups += 1
+                    else:
+                        here.remove(told)
+            self.assertEqual(ups, 3001)
+            last.close()
+            talker.close()
 
     def test_a_client_that_does_not_read_is_cut_off(self):
         with backend.Backend() as back, self.server(back, "--output-cap", "256K", "--verbose") as server, \

@@ -76,6 +76,16 @@ class Sudoku(program.AnyPeer, unittest.TestCase):
                 peer.sendall(data)
                 self.assertEqual(cli.read_all(peer), b"Bad Request!\r\n")
 
+    def test_what_was_asked_before_it_is_answered(self):
+        with self.server("--workers", "1") as server, server.connect() as peer:
+            peer.sendall((HARD[0] + b"\r\n") * 20 + b"hello\r\n" + EASY + b"\r\n")
+            found = cli.read_all(peer).split(b"\r\n")
+            found.remove(b"Bad Request!")
+            self.assertEqual(found.pop(), b"")
+            self.assertEqual(len(found), 20)
+            for answer in found:
+                self.assertTrue(is_solution(HARD[0], answer))
+
     def test_a_full_queue_says_so(self):
         data = b"".join(b"%d:%s\r\n" % (i, HARD[0]) for i in range(500))
         found = self.answers(data, "--queue", "2", "--workers", "1")
