@@ -149,7 +149,6 @@ void pl_shard_loop_ended(struct pl_shard *shard)
 
 void pl_shard_had_no_loop(struct pl_shard *shard)
 {
-    shard->loop_gone = true;
     begin_stopping(shard);
     finish(shard);
 }

@@ -435,6 +435,46 @@ static void limits_change_in_flight(void **state)
     rig_close(&rig);
 }
 
+static void cap_and_send(struct peal_conn *conn, struct peal_buf *input, struct witness *witness)
+{
+    static const struct peal_conn_limits cap = {.output_bytes_max = 10, .output_cap_refuses = true};
+    (void)input;
+    (void)witness;
+    assert_int_equal(peal_conn_send(conn, "before", 6), 6);
+    assert_int_equal(peal_conn_set_limits(conn, &cap), 0);
+    assert_int_equal(peal_conn_send(conn, "five!", 5), -ENOBUFS); /* six of ten are taken */
+    assert_int_equal(peal_conn_send(conn, "four", 4), 4);
+}
+
+static void send_under_the_cap(struct peal_conn *conn, struct peal_buf *input,
+                               struct witness *witness)
+{
+    (void)input;
+    (void)witness;
+    assert_int_equal(peal_conn_send(conn, "eleven byte", 11), -ENOBUFS);
+    assert_int_equal(peal_conn_send(conn, "ten bytes!", 10), 10);
+}
+
+/* Also where what is sent is gathered until the callback is over. */
+static void limits_change_in_a_callback(void **state)
+{
+    struct rig rig;
+    (void)state;
+    open_with(&rig, &(struct peal_conn_limits){0}, NULL);
+    int peer = rig_connect(&rig);
+    rig.witness.also_data = cap_and_send;
+    raw_send(peer, "x", 1);
+    rig_until(&rig, rig.witness.bytes == 1);
+    raw_expect(peer, "beforefour");
+    rig.witness.also_data = send_under_the_cap; /* which it has from the last callback */
+    raw_send(peer, "x", 1);
+    rig_until(&rig, rig.witness.bytes == 2);
+    raw_expect(peer, "ten bytes!");
+    raw_close(peer);
+    rig_until(&rig, rig.witness.closed == 1);
+    rig_close(&rig);
+}
+
 /* As peal/conn.h and the guide have them. */
 static void the_defaults_are_what_is_promised(void **state)
 {
@@ -478,6 +518,7 @@ int main(void)
         TEST(keeping_input_needs_memory),
         TEST(an_odd_limit_is_refused),
         TEST(limits_change_in_flight),
+        TEST(limits_change_in_a_callback),
         TEST(the_defaults_are_what_is_promised),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -353,6 +353,8 @@ static void no_more_than_its_share_for_an_address(void **state)
 
 static void paused_connections_wait_in_the_kernel(bool with_pool, enum peal_balance balance)
 {
+    enum { LATE = 24 }; /* by SO_REUSEPORT some of them are each loop's */
+    int late[LATE];
     begin((struct peal_server_options){.balance = balance}, with_pool, "127.0.0.1:0");
     int first = raw_connect(&address);
     until(opened == 1);
@@ -361,7 +363,9 @@ static void paused_connections_wait_in_the_kernel(bool with_pool, enum peal_bala
     for (int i = 0; i < 4; i++) { /* the pool's loops have heard of it */
         assert_true(peal_loop_turn(loop, 20) > 0);
     }
-    int second = raw_connect(&address);
+    for (int i = 0; i < LATE; i++) {
+        late[i] = raw_connect(&address);
+    }
     peal_server_resume_accept(server);
     for (int i = 0; i < 4; i++) {
         assert_true(peal_loop_turn(loop, 20) > 0);
@@ -372,9 +376,11 @@ static void paused_connections_wait_in_the_kernel(bool with_pool, enum peal_bala
     raw_expect(first, "lives");
     assert_int_equal(closed, 0);
     peal_server_resume_accept(server);
-    until(opened == 2);
+    until(opened == 1 + LATE);
     raw_close(first);
-    raw_close(second);
+    for (int i = 0; i < LATE; i++) {
+        raw_close(late[i]);
+    }
     end();
 }
 
