@@ -93,6 +93,21 @@ void __tsan_atomic_thread_fence(int order)
                                            __ATOMIC_SEQ_CST);                                      \
     }
 
+/* clang's way of comparing: it returns what was there. */
+#define COMPARING_VALUES(bits, type)                                                               \
+    type __tsan_atomic##bits##_compare_exchange_val(volatile type *at, type expected, type value,  \
+                                                    int order, int failure_order);                 \
+    type __tsan_atomic##bits##_compare_exchange_val(volatile type *at, type expected, type value,  \
+                                                    int order, int failure_order)                  \
+    {                                                                                              \
+        (void)order;                                                                               \
+        (void)failure_order;                                                                       \
+        pl_sim_small_point();                                                                      \
+        __atomic_compare_exchange_n(at, &expected, value, false, __ATOMIC_SEQ_CST,                 \
+                                    __ATOMIC_SEQ_CST);                                             \
+        return expected;                                                                           \
+    }
+
 #define OF_SIZE(bits, type)                                                                        \
     type __tsan_atomic##bits##_load(const volatile type *at, int order);                           \
     type __tsan_atomic##bits##_load(const volatile type *at, int order)                            \
@@ -108,6 +123,7 @@ void __tsan_atomic_thread_fence(int order)
         pl_sim_small_point();                                                                      \
         __atomic_store_n(at, value, __ATOMIC_SEQ_CST);                                             \
     }                                                                                              \
+    COMPARING_VALUES(bits, type)                                                                   \
     MODIFYING(bits, type, exchange, __atomic_exchange_n)                                           \
     MODIFYING(bits, type, fetch_add, __atomic_fetch_add)                                           \
     MODIFYING(bits, type, fetch_sub, __atomic_fetch_sub)                                           \

@@ -147,10 +147,11 @@ for which in "$@"; do
         ;;
     lab)
         build lab build || continue
-        keep=(--keep build/lab-failures --jobs "$(nproc)" --failures 20)
+        keep=(--keep build/lab-failures --failures 20)
+        jobs=(--jobs "$(nproc)")
         # Other seeds each day, and the same all day.
-        lab seeds run --seeds 100000 --from "$(date +%Y%m%d)000000" "${keep[@]}"
-        lab coverage coverage --scenario noise --seeds 10000 "${keep[@]}"
+        lab seeds run --seeds 100000 --from "$(date +%Y%m%d)000000" "${jobs[@]}" "${keep[@]}"
+        lab coverage coverage --scenario noise --seeds 10000 "${jobs[@]}" "${keep[@]}"
         for seed in 1 2 3; do
             lab "torture-$seed" torture --from "$seed" "${keep[@]}"
         done

@@ -32,7 +32,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef __clang__
+#define NOINLINE __attribute__((noinline))
+#else
 #define NOINLINE __attribute__((noinline, noclone))
+#endif
 
 enum { PEERS = 100, SMALL = 64, PAGE = 4096, FRAMES = 32, IDLE = 2000, WARM_UP = 20 };
 
