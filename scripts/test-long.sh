@@ -153,7 +153,7 @@ for which in "$@"; do
         lab seeds run --seeds 100000 --from "$(date +%Y%m%d)000000" "${jobs[@]}" "${keep[@]}"
         lab coverage coverage --scenario noise --seeds 10000 "${jobs[@]}" "${keep[@]}"
         for seed in 1 2 3; do
-            lab "torture-$seed" torture --from "$seed" "${keep[@]}"
+            lab "torture-$seed" torture --from "$seed" --up-to 100000 "${keep[@]}"
         done
         scripts/plants.py
         runs+=("case:lab-plants=$?")

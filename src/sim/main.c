@@ -70,6 +70,7 @@ enum what {
     OUTPUT,
     RUNS,
     PREEMPTIONS,
+    UP_TO,
     HELP
 };
 static const struct option options[] = {
@@ -87,6 +88,7 @@ static const struct option options[] = {
     {"output", required_argument, NULL, OUTPUT},
     {"runs", required_argument, NULL, RUNS},
     {"preemptions", required_argument, NULL, PREEMPTIONS},
+    {"up-to", required_argument, NULL, UP_TO},
     {"help", no_argument, NULL, HELP},
     {NULL, 0, NULL, 0},
 };
@@ -113,6 +115,7 @@ static const struct {
     [RUNS] = {EXHAUST | SHRINK, "--runs N", "at most so many; shrink: 3000, exhaust: no limit"},
     [PREEMPTIONS] = {EXHAUST, "--preemptions N",
                      "how often a thread is interrupted that could go on; 2"},
+    [UP_TO] = {TORTURE, "--up-to N", "leaves out a scenario that makes more calls; no limit"},
     [HELP] = {RUN | TORTURE | EXHAUST | REPLAY | SHRINK | LIST, "--help", "this"},
 };
 
@@ -153,6 +156,8 @@ static uint64_t *number_of(struct command *command, int option, uint64_t *jobs, 
         return &command->runner.first_seed;
     case STEPS:
         return &command->runner.steps_max;
+    case UP_TO:
+        return &command->runner.tortured_max;
     case SEED:
         command->has_seed = true;
         return &command->seed;

@@ -145,6 +145,20 @@ void runner_run(const struct runner *runner, struct runner_result *ret_result)
     *ret_result = result;
 }
 
+/* A run is repeated for each of its calls: with their number, the time grows by its square. */
+static bool is_too_large(const struct runner *runner, struct run *run,
+                         const struct run_input *input)
+{
+    if (runner->tortured_max == 0) {
+        return false;
+    }
+    uint64_t steps = run_whole(run, input)->steps;
+    if (steps > runner->tortured_max) {
+        printf("%-24s left out: %" PRIu64 " calls\n", input->scenario->name, steps);
+    }
+    return steps > runner->tortured_max;
+}
+
 static void torture_one(const struct runner *runner, struct run *run, struct run_input *input,
                         struct runner_result *result)
 {
@@ -169,16 +183,19 @@ void runner_torture(const struct runner *runner, struct runner_result *ret_resul
             continue;
         }
         uint64_t runs_before = result.runs;
+        struct run_input input = {
+            .scenario = scenario,
+            .seed = runner->first_seed,
+            .engine = runner->engine ? runner->engine : "epoll",
+            .steps_max = STEPS_MAX,
+            .no_faults = true,
+        };
+        if (is_too_large(runner, &run, &input)) {
+            continue;
+        }
         for (unsigned way = 0; way < 4; way++) {
-            struct run_input input = {
-                .scenario = scenario,
-                .seed = runner->first_seed,
-                .engine = runner->engine ? runner->engine : "epoll",
-                .steps_max = STEPS_MAX,
-                .fail_kind = way < 2 ? 'a' : 's',
-                .fails_on = way % 2 == 1,
-                .no_faults = true,
-            };
+            input.fail_kind = way < 2 ? 'a' : 's';
+            input.fails_on = way % 2 == 1;
             torture_one(runner, &run, &input, &result);
         }
         if (!runner->is_quiet) {

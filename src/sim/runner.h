@@ -15,7 +15,8 @@ struct runner {
     uint64_t first_seed, seeds, steps_max;
     unsigned jobs, failures_max;
     bool no_faults, is_quiet;
-    unsigned preemptions; /* of exhaust */
+    unsigned preemptions;  /* of exhaust */
+    uint64_t tortured_max; /* steps of a run that is worth repeating for each; 0: any */
 };
 
 struct runner_result {

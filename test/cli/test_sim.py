@@ -243,6 +243,14 @@ class Runs(InAFolder):
         self.assertEqual((status, err), (0, ""))
         self.assertRegex(out, r"(?m)^passes +4 runs$")
 
+    def test_torture_leaves_out_what_is_too_large(self):
+        status, out, err = self.sim("torture", "--scenario", "busy", "--up-to", "1")
+        self.assertEqual((status, err), (0, ""))
+        self.assertRegex(out, r"(?m)^busy +left out: \d+ calls$")
+        self.assertRegex(out, r"(?m)^0 runs, 0 failed")
+        out = self.sim("torture", "--scenario", "passes", "--up-to", "1")[1]
+        self.assertRegex(out, r"(?m)^passes +4 runs$")
+
 
 class Shrinking(InAFolder):
     def test_to_the_least_number(self):
