@@ -140,7 +140,8 @@ static void begin(struct session *session, struct peal_buf *input, const char *p
     }
 }
 
-/* host and port in text: v6 in brackets. False for a name that is none. */
+/* host and port in text: v6 in brackets. False for a name that is none: those are ASCII (RFC 1123).
+ */
 static bool write_place(char *place, int family, const unsigned char *host, size_t size,
                         unsigned port)
 {
@@ -151,7 +152,7 @@ static bool write_place(char *place, int family, const unsigned char *host, size
                         port) > 0;
     }
     for (size_t i = 0; i < size; i++) {
-        if (host[i] <= ' ' || host[i] == ':' || host[i] == '[' || host[i] == 0x7f) {
+        if (host[i] <= ' ' || host[i] == ':' || host[i] == '[' || host[i] >= 0x7f) {
             return false;
         }
     }

@@ -29,7 +29,7 @@ struct peal_connect_failure {
     int error; /* of the address tried last: -ECONNREFUSED, -ETIMEDOUT, PEAL_ERR_RESOLVE … */
     unsigned attempt;      /* 1 for the first since peal_client_connect or since the last success */
     struct peal_addr addr; /* tried last; PEAL_ADDR_NONE when none was (the name did not resolve) */
-    const char *why;       /* a sentence; valid during the call */
+    const char *why;       /* a sentence, on one line; valid during the call */
     bool will_retry;
     uint32_t retry_ms; /* the pause before the next attempt */
 };

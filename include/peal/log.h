@@ -16,8 +16,8 @@ enum peal_log_level {
     PEAL_LOG_OFF
 };
 
-/* Called on whichever thread has something to say; text is one line without its newline, valid for
- * the call. */
+/* Called on whichever thread has something to say; text is one line without its newline and without
+ * control characters, valid for the call. */
 typedef void (*peal_log_fn)(enum peal_log_level level, const char *text, void *user);
 
 /* Sets the handler (NULL: none) and the least level that reaches it (the default is

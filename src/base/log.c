@@ -49,6 +49,15 @@ void peal_log_set_level(enum peal_log_level level)
     sys_mutex_unlock(&mutex);
 }
 
+void pl_make_line(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f) {
+            *text = '?';
+        }
+    }
+}
+
 void pl_log_write(enum peal_log_level level, const char *format, ...)
 {
     sys_mutex_lock(&mutex);
@@ -64,6 +73,7 @@ void pl_log_write(enum peal_log_level level, const char *format, ...)
     int length = sys_vformat(text, sizeof text, format, args);
     va_end(args);
     if (length >= 0) {
+        pl_make_line(text);
         handler(level, text, user);
     }
 }

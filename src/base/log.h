@@ -21,6 +21,10 @@ static inline bool pl_log_wants(enum peal_log_level level)
 void pl_log_write(enum peal_log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
 
+/* Puts '?' for control characters: names that came from outside are part of some sentences, and
+ * must neither begin a line of their own nor speak to a terminal. */
+void pl_make_line(char *text);
+
 #define pl_log(level, ...) (pl_log_wants(level) ? pl_log_write(level, __VA_ARGS__) : (void)0)
 
 #endif

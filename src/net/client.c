@@ -210,6 +210,7 @@ static void describe(const struct peal_client *client, int error, const struct p
     } else {
         sys_format(why, WHY_MAX, "could not begin to connect: %s", peal_strerror(error));
     }
+    pl_make_line(why);
 }
 
 /* The attempt has failed: says so, and sees to the next. addr may be NULL. Top level. */

@@ -181,6 +181,12 @@ static void fail_in_words(struct book *book, struct peal_lookup *lookup)
     memset(why, 0, sizeof why); /* it was copied */
 }
 
+static void fail_in_two_lines(struct book *book, struct peal_lookup *lookup)
+{
+    (void)book;
+    peal_lookup_fail(lookup, PEAL_ERR_RESOLVE, "first\nsecond\033[31m");
+}
+
 static void fail_without_words(struct book *book, struct peal_lookup *lookup)
 {
     (void)book;
@@ -222,6 +228,7 @@ static void each_failure_is_told_once(void **state)
     } cases[] = {
         {fail_in_words, PEAL_ERR_RESOLVE,
          "service.example could not be resolved: no such servicex"},
+        {fail_in_two_lines, PEAL_ERR_RESOLVE, "resolved: first?second?[31m"},
         {fail_without_words, -ENETDOWN, "Network is down"},
         {fail_without_error, PEAL_ERR_RESOLVE, "none"},
         {answer_nothing, PEAL_ERR_RESOLVE, "no address"},

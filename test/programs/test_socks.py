@@ -128,6 +128,8 @@ class Socks(unittest.TestCase):
             self.expect(socks, v4_request(refused), b"\0\x5b")
             self.expect(socks, v4_request(80, command=2), b"\0\x5b")
             self.expect(socks, v4_request(80, host=b"\0\0\0\1", name=b"not.invalid."), b"\0\x5b")
+            for name in b"two\nlines", b"\x1b[2J", b"\xbb\xff", b"a:b", b"[":
+                self.expect(socks, v4_request(80, host=b"\0\0\0\1", name=name), b"\0\x5b")
 
     def test_what_is_no_request(self):
         with cli.Server("socks", "--handshake", "0.4") as socks:

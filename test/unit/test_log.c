@@ -107,6 +107,16 @@ static void test_long_line_is_cut(void **state)
     assert_int_equal(strlen(heard.text), 511);
 }
 
+/* A name from outside cannot begin a line of its own, or speak to a terminal. */
+static void test_a_line_is_a_line(void **state)
+{
+    (void)state;
+    struct heard heard = {0};
+    peal_log_set(on_line, &heard);
+    pl_log(PEAL_LOG_ERROR, "no \"%s\"", "a\nb\r\033[31m\177\tn\303\251~ ");
+    assert_string_equal(heard.text, "no \"a?b??[31m??n\303\251~ \"");
+}
+
 static void replace_handler(enum peal_log_level level, const char *text, void *user)
 {
     (void)level;
@@ -225,6 +235,7 @@ int main(void)
         TEST(test_levels),
         TEST(test_handler_is_taken_away),
         TEST(test_long_line_is_cut),
+        TEST(test_a_line_is_a_line),
         TEST(test_handler_may_log_and_set),
         TEST(test_level_names),
         TEST(test_stderr),
