@@ -21,6 +21,8 @@ void lab_tiny_visit_and_end(void);
 void lab_tiny_stop_and_free(void);
 void lab_tiny_resume_twice(void);
 void lab_tiny_broadcast_and_end(void);
+/* looks.c */
+void lab_looks(void);
 /* ends.c */
 void lab_close_with_unread_input(void);
 void lab_half_close(void);

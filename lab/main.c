@@ -20,6 +20,7 @@ static const struct peal_sim_scenario scenarios[] = {
     {"reset-behind-input", "what came before a reset is shown", lab_reset_behind_input},
     {"time-outs", "peers that are silent are ended by the time-out that is for them",
      lab_time_outs},
+    {"looks", "each time-out comes in its time and a quarter, to the millisecond", lab_looks},
     {"stop-while-accepting", "stops from several threads during accepts and hand-overs",
      lab_stop_while_accepting},
     {"posts", "several threads post to a loop that ends", lab_posts},

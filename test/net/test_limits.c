@@ -9,6 +9,7 @@
 #include "net/conn.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -208,6 +209,22 @@ static void what_a_linger_leaves_behind_arrives(void **state)
     rig_close(&rig);
 }
 
+/* What there was to send has been sent before it is closed. */
+static void lingering_is_bounded_behind_a_shutdown(void **state)
+{
+    struct rig rig;
+    (void)state;
+    open_with(&rig, &(struct peal_conn_limits){.linger_ms = 100}, NULL);
+    int peer = rig_connect(&rig);
+    peal_conn_shutdown(rig.witness.conn);
+    rig_turns(&rig, 2);
+    raw_expect_fin(peer);
+    peal_conn_close(rig.witness.conn);
+    expect_end(&rig, PEAL_CAUSE_LINGER_TIMEOUT, PEAL_CONN_LINGERING, 0);
+    raw_close(peer);
+    rig_close(&rig);
+}
+
 static void half_closed_by_us_is_bounded(void **state)
 {
     struct rig rig;
@@ -393,6 +410,22 @@ static void an_odd_limit_is_refused(void **state)
     rig_close(&rig);
 }
 
+static ssize_t result_of_thread;
+
+static void *send_a_byte(void *conn)
+{
+    result_of_thread = peal_conn_send(conn, "x", 1);
+    return NULL;
+}
+
+static ssize_t send_from_a_thread(struct peal_conn *conn)
+{
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, send_a_byte, conn), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    return result_of_thread;
+}
+
 static void limits_change_in_flight(void **state)
 {
     struct rig rig;
@@ -418,6 +451,9 @@ static void limits_change_in_flight(void **state)
     assert_int_equal(peal_conn_set_limits(rig.witness.conn, &cap), 0);
     assert_int_equal(peal_conn_send(rig.witness.conn, bytes, 11), -ENOBUFS);
     assert_int_equal(peal_conn_send(rig.witness.conn, bytes, 10), 10);
+    /* By default again, also for other threads, which ask for the cap by themselves. */
+    assert_int_equal(peal_conn_set_limits(rig.witness.conn, &(struct peal_conn_limits){0}), 0);
+    assert_int_equal(send_from_a_thread(rig.witness.conn), 1);
     struct peal_conn_limits never = {.flush_ms = PEAL_NEVER,
                                      .linger_ms = PEAL_NEVER,
                                      .half_close_ms = PEAL_NEVER,
@@ -509,6 +545,7 @@ int main(void)
         TEST(slow_but_steady_is_never_cut),
         TEST(lingering_waits_for_a_slow_peer),
         TEST(what_a_linger_leaves_behind_arrives),
+        TEST(lingering_is_bounded_behind_a_shutdown),
         TEST(half_closed_by_us_is_bounded),
         TEST(half_closed_by_the_peer_is_bounded),
         TEST(a_peer_that_goes_on_sending_is_cut),
