@@ -78,6 +78,7 @@ if [[ $purpose == test || $purpose == long ]]; then
     want busybox busybox
     want procps ps
     want spin spin
+    want gnuplot-nox gnuplot
     # What examples/adapters put on the loop.
     want libcurl4-openssl-dev /usr/include/*/curl/curl.h /usr/include/curl/curl.h
     want libhiredis-dev /usr/include/hiredis/hiredis.h
