@@ -219,12 +219,12 @@ static void tell_general(struct session *session, tell_fn tell)
     tell_number(session, tell, "cmd_flush", atomic_load(&flushes));
     tell_number(session, tell, "curr_items", stats.curr_items);
     tell_number(session, tell, "bytes", stats.bytes);
-    tell_number(session, tell, "limit_maxbytes", memory_bytes);
+    tell_number(session, tell, "limit_maxbytes", store_memory(session->store));
 }
 
 static void tell_settings(struct session *session, tell_fn tell)
 {
-    tell_number(session, tell, "maxbytes", memory_bytes);
+    tell_number(session, tell, "maxbytes", store_memory(session->store));
     tell_number(session, tell, "item_size_max", value_max_bytes);
     tell_number(session, tell, "num_threads", loops_of(session->serving));
     tell(session, "evictions", "on");

@@ -10,7 +10,8 @@
  *  1. Key, value, flags and cas of an item in the store do not change, so they are sent without the
  *     lock and without a copy by whoever holds a reference. incr, append and the like make a new
  *     item. Links and the time of expiry are read and written under the lock.
- *  2. used <= limit whenever the lock is free. used counts what malloc really gave for each item.
+ *  2. used <= limit whenever the lock is free, also when a smaller limit was just set. used counts
+ *     what malloc really gave for each item.
  *     An item that was evicted while it is being sent is no longer counted: the output limits of
  *     the connections bound those.
  *  3. An item that has expired is never found. Its memory goes when its key is next asked for, or
@@ -57,6 +58,7 @@ struct store {
     size_t value_max;
     uint64_t seed;
     _Atomic uint64_t cas;
+    _Atomic size_t memory_bytes;
 };
 
 /* ---- items */
@@ -179,6 +181,15 @@ static struct item *find(struct shard *shard, uint64_t hash, struct store_key ke
     return NULL;
 }
 
+/* Evicts until so many bytes more are within the limit, which is no less than they are. */
+static void make_room(struct shard *shard, size_t bytes, uint64_t now)
+{
+    while (shard->used + bytes > shard->limit) {
+        shard->stats.evictions += !is_expired(shard->oldest, now);
+        take_out(shard, shard->oldest);
+    }
+}
+
 /* Puts a new item in the place of old, which may be NULL. */
 static enum store_result put_in(struct store *store, struct shard *shard, struct item *item,
                                 struct item *old, uint64_t now)
@@ -190,10 +201,7 @@ static enum store_result put_in(struct store *store, struct shard *shard, struct
     if (old != NULL) {
         take_out(shard, old);
     }
-    while (shard->used + bytes > shard->limit) {
-        shard->stats.evictions += !is_expired(shard->oldest, now);
-        take_out(shard, shard->oldest);
-    }
+    make_room(shard, bytes, now);
     item->cas = atomic_fetch_add_explicit(&store->cas, 1, memory_order_relaxed) + 1;
     struct item **bucket = bucket_of(shard, item->hash);
     item->next = *bucket;
@@ -230,6 +238,13 @@ static void unlock(struct shard *shard)
 
 /* ---- life */
 
+/* The table is part of what a shard may use. */
+static void set_limit(struct shard *shard, size_t memory_bytes)
+{
+    size_t table = (shard->buckets_mask + 1) * sizeof(struct item *);
+    shard->limit = memory_bytes > table ? memory_bytes - table : 0;
+}
+
 static bool shard_init(struct shard *shard, size_t memory_bytes)
 {
     size_t count = BUCKETS_MIN;
@@ -238,8 +253,7 @@ static bool shard_init(struct shard *shard, size_t memory_bytes)
     }
     shard->buckets_mask = count - 1;
     shard->buckets = calloc(count, sizeof(struct item *));
-    size_t table = count * sizeof(struct item *);
-    shard->limit = memory_bytes > table ? memory_bytes - table : 0;
+    set_limit(shard, memory_bytes);
     pthread_mutex_init(&shard->lock, NULL);
     return shard->buckets != NULL;
 }
@@ -251,6 +265,7 @@ struct store *store_new(size_t memory_bytes, size_t value_max, unsigned shards_m
         return store_free(store);
     }
     store->value_max = value_max;
+    atomic_init(&store->memory_bytes, memory_bytes);
     unsigned count = 1;
     while (count * 2 <= shards_max &&
            memory_bytes / (count * 2) >= VALUES_PER_SHARD_MIN * value_max) {
@@ -285,6 +300,23 @@ struct store *store_free(struct store *store)
 size_t store_value_max(const struct store *store)
 {
     return store->value_max;
+}
+
+size_t store_memory(const struct store *store)
+{
+    return atomic_load(&store->memory_bytes);
+}
+
+void store_set_memory(struct store *store, size_t memory_bytes, uint64_t now)
+{
+    atomic_store(&store->memory_bytes, memory_bytes);
+    for (unsigned i = 0; i < store->shard_count; i++) {
+        struct shard *shard = &store->shards[i];
+        pthread_mutex_lock(&shard->lock);
+        set_limit(shard, store_memory(store) / store->shard_count); /* another may have set it */
+        make_room(shard, 0, now);
+        unlock(shard);
+    }
 }
 
 /* ---- operations */

@@ -96,6 +96,11 @@ struct store *store_new(size_t memory_bytes, size_t value_max, unsigned shards_m
 struct store *store_free(struct store *store);
 size_t store_value_max(const struct store *store);
 
+/* The bytes it may use. Set to less, it evicts at once what is too much; its tables and parts
+ * remain those that it was made with. */
+size_t store_memory(const struct store *store);
+void store_set_memory(struct store *store, size_t memory_bytes, uint64_t now);
+
 /* A new item that is not in the store yet: value and the CRLF behind it are the caller's to write.
  * NULL: no memory. */
 struct item *item_new(const struct store *store, struct store_key key, size_t value_size,

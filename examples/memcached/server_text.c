@@ -6,7 +6,8 @@
  *     get KEY...      gets KEY...      gat EXPIRY KEY...      gats EXPIRY KEY...
  *     incr KEY N [noreply]      decr KEY N [noreply]      touch KEY EXPIRY [noreply]
  *     delete KEY [0] [noreply]      flush_all [DELAY] [noreply]
- *     stats [settings|reset]      version      verbosity N [noreply]      quit
+ *     stats [settings|reset]      cache_memlimit MEGABYTES [noreply]
+ *     version      verbosity N [noreply]      quit
  *
  * A line ends with LF; a CR in front of it is no part of it. Words are separated by blanks. Replies
  * are those of the original, word for word, because clients compare them.
@@ -29,7 +30,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LINE_MAX_BYTES = 2048, WORDS_MAX = 8, REPLY_MAX = 128 };
+enum { LINE_MAX_BYTES = 2048, WORDS_MAX = 8, REPLY_MAX = 128, MEMLIMIT_MIN_MB = 8 };
 
 struct word {
     const char *text;
@@ -368,6 +369,26 @@ static void command_verbosity(struct session *session, const struct line *line, 
                        : "CLIENT_ERROR bad command line format\r\n");
 }
 
+/* No less than the original allows, nor than --memory may be beside --value-max. */
+static void command_memlimit(struct session *session, const struct line *line, int unused)
+{
+    uint64_t megabytes = 0, min = (2 * value_max_bytes + (1 << 20) - 1) >> 20;
+    char text[REPLY_MAX];
+
+    (void)unused;
+    min = min > MEMLIMIT_MIN_MB ? min : MEMLIMIT_MIN_MB;
+    if (!parse_unsigned(line->words[1], &megabytes) || megabytes > SIZE_MAX >> 20) {
+        reply(session, "ERROR\r\n");
+    } else if (megabytes < min) {
+        snprintf(text, sizeof(text),
+                 "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than %" PRIu64 "m\r\n", min);
+        reply(session, text);
+    } else {
+        store_set_memory(session->store, (size_t)megabytes << 20, session->now);
+        reply(session, "OK\r\n");
+    }
+}
+
 static void command_quit(struct session *session, const struct line *line, int unused)
 {
     (void)line;
@@ -397,6 +418,7 @@ static const struct command commands[] = {
     {"touch", 3, 4, command_touch, 0},
     {"flush_all", 1, 3, command_flush, 0},
     {"stats", 1, WORDS_MAX, command_stats, 0},
+    {"cache_memlimit", 2, 3, command_memlimit, 0},
     {"version", 1, 1, command_version, 0},
     {"verbosity", 2, 3, command_verbosity, 0},
     {"quit", 1, 1, command_quit, 0},

@@ -337,6 +337,39 @@ class Memory(unittest.TestCase):
                 self.assertLessEqual(int(stats(peer)["bytes"]), 8 * MIB)
                 self.assertLess(server.rss_bytes() - before, 24 * MIB)
 
+    def test_the_limit_changes_while_it_runs(self):
+        value = b"v" * 100000
+        for threads in "1", "2":
+            with cli.Server("memcached", "--memory", "32M", "--threads", threads) as server, \
+                    server.connect() as peer:
+                for i in range(280):
+                    say(self, peer, b"set %d 0 0 100000\r\n" % i + value + b"\r\n", b"STORED\r\n")
+                before = stats(peer)
+                self.assertGreater(int(before["bytes"]), 20 * MIB)
+                say(self, peer, b"cache_memlimit 8\r\n", b"OK\r\n")
+                figures = stats(peer)
+                self.assertEqual(figures["limit_maxbytes"], str(8 * MIB))
+                self.assertLessEqual(int(figures["bytes"]), 8 * MIB)
+                self.assertGreater(int(figures["bytes"]), 4 * MIB)
+                self.assertEqual(int(figures["evictions"]) + int(figures["curr_items"]), 280)
+                peer.sendall(b"get 279\r\n")
+                self.assertEqual(read_line(peer), b"VALUE 279 0 100000\r\n")
+                cli.read_exactly(peer, len(value + b"\r\nEND\r\n"))
+                say(self, peer, b"cache_memlimit 64 noreply\r\n", b"")
+                for i in range(280):
+                    say(self, peer, b"set %d 0 0 100000\r\n" % i + value + b"\r\n", b"STORED\r\n")
+                self.assertEqual(stats(peer)["curr_items"], "280")
+
+    def test_a_limit_that_cannot_be(self):
+        small = b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than %dm\r\n"
+        for options, least in ((), 8), (("--value-max", "10M"), 20):
+            with cli.Server("memcached", *options) as server, server.connect() as peer:
+                say(self, peer, b"cache_memlimit %d\r\n" % (least - 1), small % least)
+                say(self, peer, b"cache_memlimit 99999999999999\r\ncache_memlimit x\r\n"
+                    b"cache_memlimit\r\n", b"ERROR\r\n" * 3)
+                self.assertEqual(stats(peer)["limit_maxbytes"], str(64 * MIB))
+                say(self, peer, b"cache_memlimit %d\r\n" % least, b"OK\r\n")
+
     def test_what_has_expired_is_gone(self):
         with cli.Server("memcached") as server, server.connect() as peer:
             now = int(time.time())
